@@ -1,0 +1,67 @@
+# hardfold: from PDB entries to a report on contact and folding predictors. `snakemake --cores all` makes all of it.
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config/config.yaml"
+configfile: "config/pretraining.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+sys.path.insert(0, str(Path(workflow.current_basedir.path, "workflow/scripts")))
+
+
+# Local runs share one GPU unless --resources gpu=N says otherwise; clusters count per job.
+resource_scopes:
+    gpu="local",
+
+
+workflow.global_resources.setdefault("gpu", 1)
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/download.smk"
+include: "workflow/rules/structures.smk"
+include: "workflow/rules/alignments.smk"
+include: "workflow/rules/splits.smk"
+include: "workflow/rules/dataset.smk"
+include: "workflow/rules/weights.smk"
+include: "workflow/rules/experiments.smk"
+include: "workflow/rules/folding.smk"
+include: "workflow/rules/scoring.smk"
+include: "workflow/rules/report.smk"
+include: "workflow/rules/pretraining.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        "results/report/report.html",
+        "results/report/report.md",
+
+
+rule dataset:
+    input:
+        expand("results/dataset/{split}.h5", split=SPLITS),
+
+
+rule experiments:
+    input:
+        "results/experiments/summary.tsv",
+
+
+rule folding:
+    input:
+        "results/folding/comparison.json",
+
+
+rule report:
+    input:
+        rules.all.input,

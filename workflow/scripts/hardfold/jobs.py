@@ -1,0 +1,54 @@
+"""What the workflow needs to lay out jobs: shards, library hashes, resources, logs. Imports neither torch nor pandas."""
+
+import hashlib
+import logging
+import sys
+import time
+from pathlib import Path
+
+LIBRARY = Path(__file__).parent
+
+
+def shards(ids: list[str], size: int, prefix: str) -> dict[str, list[str]]:
+    """Shard name -> ids, in order, `size` a shard."""
+    return {f"{prefix}{start // size:04d}": ids[start : start + size] for start in range(0, len(ids), size)}
+
+
+def library_hashes(*modules: str) -> dict[str, str]:
+    """Module or room -> first 12 digits of the sha256 of its source: a job reruns when the code it rests on changes."""
+    hashes = {}
+    for module in modules:
+        path = LIBRARY / module.replace(".", "/")
+        files = sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
+        hashes[module] = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
+    return hashes
+
+
+def memory(base_mb: int):
+    """Resource function: `base_mb` on the first attempt, doubled on each retry."""
+    return lambda wildcards, attempt: base_mb * 2 ** (attempt - 1)
+
+
+def runtime(base_minutes: int):
+    """Resource function: minutes, doubled on each retry."""
+    return lambda wildcards, attempt: base_minutes * 2 ** (attempt - 1)
+
+
+def start_log(path: str) -> None:
+    """Send this process's output, logging and uncaught tracebacks to the job's log file."""
+    sys.stdout = sys.stderr = open(path, "w", buffering=1)
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.captureWarnings(True)
+
+
+def progress(items, total: int, what: str, every: float = 10.0):
+    """Yield from `items`, logging how far along they are and an estimate of the time left, every few seconds."""
+    start = last = time.monotonic()
+    for done, item in enumerate(items):
+        now = time.monotonic()
+        if done and now - last >= every:
+            last = now
+            left = (now - start) / done * (total - done)
+            logging.info("%s: %d of %d, about %.0f s left", what, done, total, left)
+        yield item
+    logging.info("%s: %d of %d in %.1f s", what, total, total, time.monotonic() - start)
