@@ -57,6 +57,25 @@ def _cross_faults(config: dict):
         yield "folding.training.warmup: not below folding.training.steps"
 
 
+def check_files(config: dict) -> None:
+    """Raise ConfigError unless the folders and files that the configuration names are there."""
+    alignments, inputs = config["alignments"], config["inputs"]
+    named = {
+        "inputs.mirror": inputs["mirror"],
+        "weights.folder": config["weights"]["folder"] if inputs["offline"] else "",
+        "alignments.given": alignments["given"],
+        "alignments.pool": "" if alignments["database"] else alignments["pool"],
+    }
+    database = alignments["database"]
+    parts = [f"{database}_{kind}.ff{end}" for kind in ("a3m", "hhm", "cs219") for end in ("data", "index")]
+    named |= {f"alignments.database ({part})": part for part in parts if database}
+    faults = [f"{key}: {path} does not exist" for key, path in named.items() if path and not Path(path).exists()]
+    if inputs["offline"] and not inputs["mirror"]:
+        faults.append("inputs.mirror: empty, and inputs.offline forbids the archive")
+    if faults:
+        raise ConfigError("the configuration names what is not there:\n" + "\n".join(f"  - {f}" for f in faults))
+
+
 def _effective(options: dict) -> dict:
     """Without the options that another option switches off: two runs equal in the rest are the same run."""
     unused = set()
@@ -73,3 +92,11 @@ def resolve_experiments(config: dict) -> dict[str, dict]:
     """Experiment name -> every option: the run's own over the defaults."""
     section = config["experiments"]
     return {name: {**section["defaults"], **(own or {})} for name, own in section["runs"].items()}
+
+
+def pretrained_models(config: dict) -> list[str]:
+    """Names of the pretrained models that the experiments and the folding arms start from."""
+    names = {config["folding"]["model"]}
+    for options in resolve_experiments(config).values():
+        names |= {options["esm2_name"], options["esm_msa_name"]} if options["use_msa"] else {options["esm2_name"]}
+    return sorted(names)

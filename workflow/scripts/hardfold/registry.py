@@ -89,6 +89,13 @@ class StructureDatabase:
     def __len__(self) -> int:
         return len(self.records)
 
+    def identity(self, index: int) -> str:
+        """Chain id `1abc_A` of a stretch, without reading it."""
+        return "_".join(self.records[index][:2])
+
+    def length(self, index: int) -> int:
+        return self.records[index][3]
+
     def __getitem__(self, index: int) -> Stretch:
         entry, chain, offset, size, first, shift = self.records[index]
         rows = slice(offset, offset + size)

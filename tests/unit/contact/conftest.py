@@ -1,0 +1,87 @@
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from hardfold import backbones, dataset, geometry, weights
+
+OPTIONS = {
+    "esm2_name": "esm2_t2_tiny",
+    "esm_msa_name": "esm_msa1b_t2_tiny",
+    "use_msa": True,
+    "num_msa_rows": 3,
+    "use_contact": True,
+    "use_distance": True,
+    "use_angle": True,
+    "contact_loss_type": "bce",
+    "distance_loss_type": "mse",
+    "angle_loss_type": "mse",
+    "contact_loss_weight": 1.0,
+    "distance_loss_weight": 0.2,
+    "angle_loss_weight": 0.2,
+    "positive_weight": 5.0,
+    "num_layers_to_freeze_esm2": 1,
+    "num_layers_to_freeze_msa": 2,
+    "fusion_dim": 8,
+    "fusion_num_layers": 1,
+    "fusion_num_heads": 2,
+    "max_length": 24,
+    "max_distance": 20.0,
+    "num_distance_bins": 10,
+    "num_angle_bins": 6,
+    "learning_rate": 0.01,
+    "weight_decay": 0.01,
+    "num_epochs": 2,
+    "batch_size": 3,
+}
+
+
+@pytest.fixture(scope="session")
+def default_options():
+    return OPTIONS
+
+
+@pytest.fixture
+def options():
+    return dict(OPTIONS)
+
+
+@pytest.fixture(scope="session")
+def weight_folders(tmp_path_factory):
+    """Tiny random backbones in the official layout, fetched as the workflow does."""
+    folder = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(0)
+    for name, build in (("esm2_t2_tiny", backbones.build_esm2), ("esm_msa1b_t2_tiny", backbones.build_esm_msa)):
+        model, _ = build(2, 8, 2)
+        backbones.save(model, folder / "models" / name / f"{name}.pt")
+        weights.fetch(name, folder / "models", "https://archive.example", True, folder / name)
+    return {"esm2": folder / "esm2_t2_tiny", "esm_msa": folder / "esm_msa1b_t2_tiny"}
+
+
+def write_chains(path, count, seed):
+    """Compact random walks with alignments of 1 to 5 rows, in the layout of the contract; one residue is unresolved."""
+    generator = np.random.default_rng(seed)
+    with h5py.File(path, "w") as file:
+        file.attrs["format_version"] = dataset.FORMAT_VERSION
+        for number in range(count):
+            length = int(generator.integers(18, 40))
+            sequence = "".join(generator.choice(list("ACDEFGHIKLMNPQRSTVWY"), length))
+            alpha = np.cumsum(generator.normal(size=(length, 3)), axis=0)
+            coordinates = (alpha[:, None] + generator.normal(size=(length, 5, 3))).astype(np.float32)
+            coordinates[3] = np.nan
+            distances = geometry.distance_map(coordinates, sequence)
+            rows = generator.choice(np.frombuffer(b"ACDEFGHIKLMNPQRSTVWY-", np.uint8), (1 + number % 5, length))
+            rows[0] = np.frombuffer(sequence.encode(), np.uint8)
+            group = file.create_group(f"chains/{seed}abc_{number}")
+            group["sequence"], group["msa"] = sequence, rows
+            group["coordinates"], group["mask"] = coordinates, geometry.resolved(coordinates)
+            group["contact_map"], group["distance_map"] = geometry.contact_map(distances), distances
+            group["angle_map"] = generator.uniform(-np.pi, np.pi, (length, 2)).astype(np.float32)
+    return path
+
+
+@pytest.fixture(scope="session")
+def chain_files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dataset")
+    sizes = {"train": 7, "validation": 3, "test": 4}
+    return {name: write_chains(folder / f"{name}.h5", size, seed) for seed, (name, size) in enumerate(sizes.items())}

@@ -1,0 +1,150 @@
+"""One experiment from official weight files to its row in the summary."""
+
+import csv
+import json
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from hardfold import contacts
+from hardfold.contact.evaluate import METRICS, collect_experiments, evaluate_experiment
+from hardfold.contact.model import ContactModel
+from hardfold.contact.train import load_experiment, train_experiment
+from hardfold.dataset import Dataset
+from hardfold.training import NonFiniteLoss
+
+
+def train(output, options, weight_folders, chain_files, seed=1):
+    train_experiment(
+        experiment="exp", options=options, seed=seed, threads=1, output=output, **weight_folders,
+        train=chain_files["train"], validation=chain_files["validation"],
+    )  # fmt: skip
+    return output
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, default_options, weight_folders, chain_files):
+    folder = train(tmp_path_factory.mktemp("exp"), default_options, weight_folders, chain_files)
+    evaluate_experiment(
+        folder=folder, **weight_folders, validation=chain_files["validation"], test=chain_files["test"],
+        metrics=folder / "metrics.json", predictions=folder / "predictions.h5", resamples=200, threads=1,
+    )  # fmt: skip
+    return folder
+
+
+def test_history_and_training_record(trained):
+    rows = list(csv.DictReader((trained / "history.csv").read_text().splitlines()))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert all(value for row in rows for value in row.values())
+    record = json.loads((trained / "training.json").read_text())
+    assert record["epochs"] == 2 and record["steps"] == 2 * 3
+    assert record["parameters"]["trainable"] < record["parameters"]["total"]
+    assert record["weights"]["esm2"]["name"] == "esm2_t2_tiny" and record["loaded_keys"]["esm_msa"] > 0
+    best = max(rows, key=lambda row: float(row["validation_roc_auc"]))
+    assert record["best_epoch"] == int(best["epoch"])
+
+
+def test_the_checkpoint_holds_no_frozen_weight(trained):
+    with safe_open(trained / "model.safetensors", "pt") as file:
+        names = list(file.keys())
+    assert not any(name.startswith(("esm_msa.", "esm2.model.layers.0.")) for name in names)
+    assert any(name.startswith("esm2.model.layers.1.") for name in names)
+
+
+def test_the_same_seed_repeats_bit_for_bit_and_another_does_not(
+    trained, options, weight_folders, chain_files, tmp_path
+):
+    again = train(tmp_path / "again", options, weight_folders, chain_files)
+    other = train(tmp_path / "other", options, weight_folders, chain_files, seed=2)
+    for name in ("history.csv", "model.safetensors", "config.json"):
+        assert (again / name).read_bytes() == (trained / name).read_bytes()
+        assert (other / name).read_bytes() != (trained / name).read_bytes()
+
+
+def test_the_model_read_back_is_the_one_of_the_best_epoch(trained, weight_folders):
+    model, config = load_experiment(trained, **weight_folders)
+    with safe_open(trained / "model.safetensors", "pt") as file:
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    for name, parameter in model.named_parameters():
+        assert parameter.requires_grad == (name in state)
+        if name in state:
+            assert torch.equal(parameter, state[name])
+    assert config["experiment"] == "exp" and not model.training
+
+
+def test_other_backbones_than_those_trained_on_are_refused(trained, weight_folders, tmp_path):
+    shutil.copytree(trained, tmp_path / "exp")
+    config = json.loads((tmp_path / "exp" / "config.json").read_text())
+    config["weights"]["esm2"]["files"]["esm2_t2_tiny.pt"] = "0" * 64
+    (tmp_path / "exp" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="other weights of esm2_t2_tiny"):
+        load_experiment(tmp_path / "exp", **weight_folders)
+
+
+def test_metrics_are_those_of_the_written_predictions(trained, chain_files):
+    result = json.loads((trained / "metrics.json").read_text())
+    chains = Dataset(chain_files["test"])
+    assert result["proteins"] == 4 and [row["chain"] for row in result["by_protein"]] == chains.ids
+    assert set(result["metrics"]) == set(METRICS)
+    with h5py.File(trained / "predictions.h5") as file:
+        for row in result["by_protein"]:
+            record, group = chains[row["chain"]], file[row["chain"]]
+            length = len(record.sequence)
+            assert group["contact_probability"].dtype == np.float16
+            assert group["contact_probability"].shape == group["distance"].shape == (length, length)
+            assert group["angles"].shape == (length, 2)
+            expected = contacts.evaluate(group["contact_probability"][()], record.contact_map)
+            assert row["roc_auc"] == pytest.approx(expected["roc_auc"], nan_ok=True)
+            assert row["p_at_l_short"] == expected["p_at_l_short"]
+    for key, interval in result["metrics"].items():
+        values = [row[key] for row in result["by_protein"] if key != "threshold" and row[key] is not None]
+        if values:
+            assert interval["value"] == pytest.approx(np.mean(values))
+            assert interval["low"] <= interval["value"] <= interval["high"]
+    assert result["metrics"]["threshold"]["value"] == result["threshold"]
+    assert len(result["curves"]["roc"]["tpr"]) == len(result["curves"]["roc"]["fpr"]) <= 200
+    assert sum(result["reliability"]["count"]) == sum(row["pairs"] for row in result["by_protein"])
+
+
+def test_the_summary_has_the_contracts_columns(trained, tmp_path):
+    collect_experiments([trained / "metrics.json"], tmp_path / "summary.tsv")
+    (row,) = csv.DictReader((tmp_path / "summary.tsv").read_text().splitlines(), delimiter="\t")
+    assert list(row)[:4] == ["experiment", "roc_auc", "roc_auc_low", "roc_auc_high"] and list(row)[-1] == "proteins"
+    assert row["proteins"] == "4" and row["threshold_low"] == "" and row["p_at_l5_long"] != ""
+
+
+def test_a_task_that_is_off_leaves_its_fields_empty(options, weight_folders, chain_files, tmp_path):
+    options |= {"use_distance": False, "use_angle": False, "use_msa": False, "num_epochs": 1}
+    folder = train(tmp_path / "exp", options, {**weight_folders, "esm_msa": None}, chain_files)
+    evaluate_experiment(
+        folder=folder, esm2=weight_folders["esm2"], esm_msa=None, validation=chain_files["validation"],
+        test=chain_files["test"], metrics=folder / "metrics.json", predictions=folder / "predictions.h5",
+        resamples=100, threads=1,
+    )  # fmt: skip
+    (row,) = csv.DictReader((folder / "history.csv").read_text().splitlines())
+    assert row["train_distance"] == row["validation_angle"] == "" and row["train_contact"]
+    metrics = json.loads((folder / "metrics.json").read_text())["metrics"]
+    assert metrics["distance_mae"] == metrics["angle_mae"] == {"value": None, "low": None, "high": None}
+    with h5py.File(folder / "predictions.h5") as file:
+        assert all(list(group) == ["contact_probability"] for group in file.values())
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_chain(
+    options, weight_folders, chain_files, tmp_path, monkeypatch
+):
+    name, forward = Dataset(chain_files["train"]).ids[2], ContactModel.forward
+
+    def broken(model, batch):
+        outputs = forward(model, batch)
+        if name in batch["ids"]:
+            outputs["distance"][batch["ids"].index(name)] = torch.nan
+        return outputs
+
+    monkeypatch.setattr(ContactModel, "forward", broken)
+    with pytest.raises(NonFiniteLoss, match=rf"for {name} \(nan\) of"):
+        train(tmp_path / "exp", options, weight_folders, chain_files)
+    assert not (tmp_path / "exp" / "model.safetensors").exists()

@@ -1,0 +1,75 @@
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from hardfold.folding.model import build_model, save_model, tiny_config
+from hardfold.weights import fetch
+
+LETTERS = "ARNDCQEGHILKMFPSTWYV"
+
+
+def helix(length, generator):
+    """Backbone and CB of a noisy helix, (length, 5, 3)."""
+    turn = np.arange(length) * np.deg2rad(100)
+    offsets = {
+        "N": (1.6, -0.5, -0.9),
+        "CA": (2.3, 0.0, 0.0),
+        "C": (1.7, 0.5, 1.1),
+        "O": (2.0, 0.6, 2.3),
+        "CB": (3.3, 0.3, -0.3),
+    }
+    atoms = [
+        np.stack([r * np.cos(turn + t), r * np.sin(turn + t), 1.5 * np.arange(length) + z], axis=1)
+        for r, t, z in offsets.values()
+    ]
+    return (np.stack(atoms, axis=1) + generator.normal(size=(length, 5, 3)) * 0.1).astype(np.float32)
+
+
+def write_chains(path, lengths, seed):
+    """A data set of helices; of each the second residue is unresolved, the third one unknown."""
+    generator = np.random.default_rng(seed)
+    with h5py.File(path, "w") as file:
+        file.attrs["format_version"] = "1"
+        for number, length in enumerate(lengths):
+            group = file.create_group(f"chains/{seed}abc_{number}")
+            letters = list(generator.choice(list(LETTERS), length))
+            letters[2] = "X"
+            coordinates = helix(length, generator)
+            coordinates[1] = np.nan
+            coordinates[[letter == "G" for letter in letters], 4] = np.nan
+            group["sequence"] = "".join(letters)
+            group["coordinates"] = coordinates
+            group["mask"] = np.isfinite(coordinates[:, :3]).all(axis=(1, 2))
+            for name in ("msa", "contact_map", "distance_map", "angle_map"):
+                group[name] = np.zeros((1, 1))
+    return path
+
+
+@pytest.fixture
+def tiny():
+    """A tiny model whose structure module is not at rest: residues lie apart."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    model = build_model(tiny_config()).eval()
+    with torch.no_grad():
+        for parameter in model.trunk.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return model
+
+
+@pytest.fixture
+def weights(tiny, tmp_path):
+    """The tiny model as the rule fetch_weights leaves it."""
+    save_model(tiny, tmp_path / "models" / "tiny")
+    fetch("tiny", tmp_path / "models", "https://example.org", True, tmp_path / "weights")
+    return tmp_path / "weights"
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Paths of train and validation data sets."""
+    return {
+        "train": write_chains(tmp_path / "train.h5", [14, 9, 20, 12], 1),
+        "validation": write_chains(tmp_path / "validation.h5", [11, 8], 2),
+    }

@@ -1,0 +1,348 @@
+"""TEST DATA: a results folder in the shape of the contract, every value made up. Never a measurement."""
+
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import yaml
+from hardfold.config import pretrained_models, resolve_experiments
+from hardfold.report.results import METRICS
+
+ROOT = Path(__file__).parents[3]
+CLASSES = ["deep", "hard"]
+
+
+def write_results(root: Path, targets: int = 14, chains: int = 40) -> Path:
+    """Write the whole folder below `root`; returns it."""
+    random = np.random.default_rng(7)
+    config = yaml.safe_load((ROOT / "config/config.yaml").read_text()) | {"pretraining": {}}
+    write_json(root / "provenance.json", provenance(config))
+    write_data(root, random, targets, chains)
+    write_experiments(root, random, config)
+    write_folding(root, random, config, targets)
+    for name in pretrained_models(config):
+        weights = {"name": name, "source": f"resources/models/{name}", "files": {f"{name}.pt": "ab" * 32}}
+        write_json(root / "weights" / name / "weights.json", weights)
+    return root
+
+
+def write_json(path: Path, content) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1))
+
+
+def write_table(path: Path, rows, separator: str = "\t") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(rows).to_csv(path, sep=separator, index=False, float_format="%.6g")
+
+
+def provenance(config: dict) -> dict:
+    return {
+        "hardfold": "0.0.0-test",
+        "written": "2001-01-01T00:00:00+00:00",
+        "host": {"name": "test-host", "system": "Test OS", "processors": 2, "python": "3.11.0"},
+        "commit": None,
+        "modified": None,
+        "packages": {"numpy": "2.0.0", "absent-package": None},
+        "tools": {"hhblits": "3.3.0", "mmseqs": None},
+        "inputs": {"resources/demo/chains.tsv": "cd" * 32},
+        "config": config,
+    }
+
+
+def names(targets: int, chains: int) -> tuple[list[str], list[str]]:
+    return [f"2t{i:02d}_A" for i in range(targets)], [f"1c{i:02d}_A" for i in range(chains)]
+
+
+def write_data(root, random, targets, chains):
+    target_names, chain_names = names(targets, chains)
+    everything = chain_names + target_names
+    dropped = {chain_names[0]: "fewer than 30 residues", chain_names[1]: "fewer than 30 residues"}
+    qc = [
+        {
+            "chain": name,
+            "label_chain": "A",
+            "source": "mirror/x.cif.gz",
+            "status": "dropped" if name in dropped else "kept",
+            "reason": dropped.get(name, ""),
+            "length": 60 + index,
+            "resolved": 58 + index,
+            "method": "",
+            "resolution": None,
+            "release_date": "",
+            "checks_not_possible": "resolution,method,release_date",
+        }
+        for index, name in enumerate(everything)
+    ]
+    write_table(root / "structures/qc.tsv", qc)
+    kept = [name for name in everything if name not in dropped]
+    alignments = [
+        {
+            "chain": name,
+            "tool": "hhblits",
+            "database": "pool",
+            "rows": (rows := int(10 ** random.uniform(0, 2.5))),
+            "neff": max(1.0, rows * 0.4),
+            "status": "found" if rows > 1 else "single",
+            "reason": "",
+            "seconds": 1.5,
+            "cached": "no",
+        }
+        for name in kept
+    ]
+    write_table(root / "alignments/summary.tsv", alignments)
+    splits = ["train"] * 5 + ["validation"] + ["test"] * 2
+    assignment = [
+        {"chain": name, "cluster": name, "split": "target" if name in target_names else splits[index % len(splits)]}
+        for index, name in enumerate(kept)
+    ]
+    assignment[0]["split"] = "dropped"
+    write_table(root / "splits/assignment.tsv", assignment)
+    audit = []
+    for row in assignment:
+        if row["split"] in ("train", "dropped"):
+            continue
+        hit = random.random() < 0.5
+        identity = random.uniform(0.18, 0.45)
+        left = hit and identity < 0.3
+        audit.append(
+            {
+                "chain": row["chain"],
+                "split": row["split"],
+                "nearest_training": "1c03_A" if hit else "",
+                "identity": identity if hit else None,
+                "coverage": 0.7 if hit else None,
+                "evalue": 0.01 if hit else None,
+                "dropped_for_it": "" if left or not hit else "1c02_A",
+                "nearest_kept": "1c04_A" if left else "",
+                "identity_kept": identity if left else None,
+                "band": "20-30" if left else "none",
+                "same_entry": "no",
+                "release_date": "",
+                "date_barrier": "unknown",
+            }
+        )
+    write_table(root / "splits/audit.tsv", audit)
+
+
+def write_experiments(root, random, config):
+    proteins = ["1c06_A", "1c07_A", "1c14_A"]
+    summary = []
+    for number, (name, options) in enumerate(resolve_experiments(config).items()):
+        folder = root / "experiments" / name
+        epochs = np.arange(1, 13)
+        loss = 0.9 * np.exp(-epochs / 6) + 0.3 + 0.02 * number
+        history = {
+            "epoch": epochs,
+            "learning_rate": 0.001 * (1 - epochs / 13),
+            "train_loss": loss,
+            "train_contact": loss,
+            "train_distance": loss / 2 if options["use_distance"] else None,
+            "train_angle": loss / 3 if options["use_angle"] else None,
+            "validation_loss": loss + 0.01 * epochs,
+            "validation_contact": loss + 0.01 * epochs,
+            "validation_distance": loss if options["use_distance"] else None,
+            "validation_angle": loss if options["use_angle"] else None,
+            "validation_roc_auc": 0.5 + 0.02 * epochs,
+        }
+        write_table(folder / "history.csv", history, ",")
+        write_json(folder / "config.json", options)
+        training = {
+            "experiment": name,
+            "seconds": 61.2 + number,
+            "epochs": 12,
+            "steps": 96,
+            "best_epoch": 9,
+            "peak_memory_mb": 612.5,
+            "residues_per_second": 5100.0,
+            "parameters": {"trainable": 301_000 + number, "total": 2_301_000},
+            "weights": {},
+            "loaded_keys": {},
+        }
+        write_json(folder / "training.json", training)
+        value = {key: 0.05 + random.uniform(0, 0.03) for key in METRICS}
+        value |= {"roc_auc": 0.7 + 0.01 * number, "base_rate": 0.03, "distance_mae": 5.2, "angle_mae": 0.9}
+        unknown = {f"{task}_mae" for task in ("distance", "angle") if not options[f"use_{task}"]}
+        metrics = {
+            key: None if key in unknown else {"value": x, "low": 0.8 * x, "high": 1.2 * x} for key, x in value.items()
+        }
+        row = {"experiment": name, "proteins": len(proteins)}
+        for key, entry in metrics.items():
+            row |= {key: entry and entry["value"], f"{key}_low": entry and entry["low"]}
+            row |= {f"{key}_high": entry and entry["high"]}
+        summary.append(row)
+        grid = np.linspace(0, 1, 50)
+        content = {
+            "experiment": name,
+            "proteins": len(proteins),
+            "split": "test",
+            "threshold": value["threshold"],
+            "metrics": metrics,
+            "by_protein": [
+                {"chain": chain, "length": 64, "roc_auc": 0.7, "p_at_l_long": 0.02 + 0.03 * index + 0.001 * number}
+                for index, chain in enumerate(proteins)
+            ],
+            "curves": {
+                "roc": {"fpr": grid.tolist(), "tpr": (grid ** (0.5 - 0.02 * number)).tolist()},
+                "pr": {"recall": grid.tolist(), "precision": (0.03 + 0.3 * np.exp(-6 * grid)).tolist()},
+            },
+            "reliability": {
+                "predicted": (predicted := np.linspace(0.05, 0.95, 10)).tolist(),
+                "observed": (predicted**1.3).tolist(),
+                "count": (10 ** (5 - 4 * predicted)).astype(int).tolist(),
+            },
+        }
+        write_json(folder / "metrics.json", content)
+        with h5py.File(folder / "predictions.h5", "w") as file:
+            for chain in proteins:
+                file[f"{chain}/contact_probability"] = contact_map(64).astype(np.float16) * 0.7
+    write_table(root / "experiments/summary.tsv", summary)
+    (root / "dataset").mkdir(parents=True, exist_ok=True)
+    with h5py.File(root / "dataset/test.h5", "w") as file:
+        for chain in proteins:
+            native = contact_map(64).astype(np.uint8)
+            native[:3] = native[:, :3] = 255
+            file[f"chains/{chain}/contact_map"] = native
+
+
+def contact_map(length: int) -> np.ndarray:
+    """A hairpin-like pattern: a band by the diagonal and one antiparallel stripe."""
+    i, j = np.indices((length, length))
+    return ((np.abs(i - j) < 4) | (np.abs(i + j - length) < 3)).astype(float)
+
+
+def write_folding(root, random, config, targets):
+    target_names, _ = names(targets, 0)
+    classes = {name: CLASSES[index % 2] for index, name in enumerate(target_names)}
+    arms, seeds = config["folding"]["arms"], config["folding"]["seeds"]
+    baseline = {name: 0.2 + random.uniform(-0.05, 0.15) for name in target_names}
+    gain = {"disjoint": 0.01, "memorisation": 0.12}
+    shift = {
+        (arm, name, seed): gain[arm] + random.normal(0, 0.02) for arm in arms for name in target_names for seed in seeds
+    }
+    scores = []
+    for name in target_names:
+        runs = [("baseline", 0, 0.0), ("random_walk", 0, 0.17 - baseline[name])]
+        runs += [(arm, seed, shift[arm, name, seed]) for arm in arms for seed in seeds]
+        for arm, seed, change in runs:
+            tm = baseline[name] + change
+            scores.append(
+                {
+                    "target": name,
+                    "unit": "chain",
+                    "class": classes[name],
+                    "arm": arm,
+                    "seed": seed,
+                    "residues": 70,
+                    "tm": tm,
+                    "gdt_ts": tm + 0.03,
+                    "lddt": tm + 0.05,
+                    "rmsd": 11.0,
+                    "plddt": None if arm == "random_walk" else 100 * tm + 12,
+                    "neff": 1.0 if classes[name] == "hard" else 55.5,
+                    "nearest_training_identity": None,
+                    "in_baseline_training_period": "",
+                }
+            )
+    write_table(root / "folding/scores.tsv", scores)
+    write_json(root / "folding/comparison.json", comparison(config, classes, baseline, shift))
+    for arm in arms:
+        for seed in seeds:
+            write_tuning(root / f"folding/{arm}/seed{seed}", arm, seed)
+
+
+def comparison(config, classes, baseline, shift) -> dict:
+    seeds, arms = config["folding"]["seeds"], config["folding"]["arms"]
+    by_target, distribution, secondary = [], [], []
+    for arm in arms:
+        for name, tm in baseline.items():
+            values = [tm + shift[arm, name, seed] for seed in seeds]
+            row = {"target": name, "class": classes[name], "arm": arm, "tm": float(np.mean(values)), "baseline": tm}
+            by_target.append(row | {"difference": float(np.mean(values)) - tm, "seeds": values})
+    for group in ["all", *CLASSES]:
+        members = [name for name in baseline if group in ("all", classes[name])]
+        for arm in ["baseline", *arms]:
+            rows = [row for row in by_target if row["arm"] == arm and row["target"] in members]
+            tm = np.array([row["tm"] for row in rows] or [baseline[name] for name in members])
+            change = np.array([row["difference"] for row in rows])
+            reached = {"reach_0.6": int(np.sum(tm >= 0.6)), "reach_0.7": int(np.sum(tm >= 0.7))}
+            reached["improved_by_0.10"] = int(np.sum(change >= 0.1)) if rows else None
+            summary = {"mean_tm": float(tm.mean()), "median_tm": float(np.median(tm))}
+            distribution.append({"arm": arm, "class": group, "n": len(members)} | summary | reached)
+            if not rows:
+                continue
+            worst = sorted(rows, key=lambda row: row["difference"])[:3]
+            secondary.append(
+                {
+                    "arm": arm,
+                    "class": group,
+                    "n": len(rows),
+                    "mean": float(change.mean()),
+                    "median": float(np.median(change)),
+                    "low": float(change.mean()) - 0.011,
+                    "high": float(change.mean()) + 0.012,
+                    "p": 0.217,
+                    "p_holm": 0.651,
+                    "improved": float(np.mean(change > 0)),
+                    "improved_low": 0.31,
+                    "improved_high": 0.83,
+                    "worst": [{key: row[key] for key in ("target", "difference")} for row in worst],
+                }
+            )
+    primary = {key: secondary[0][key] for key in ("arm", "class", "n", "mean", "median", "low", "high", "p")}
+    primary |= {
+        "p_method": "exact",
+        "confidence": 0.95,
+        "min_improvement": 0.05,
+        "criterion": "mean TM-score difference >= 0.05 and a 95 % interval that excludes 0",
+        "met": False,
+    }
+    return {
+        "primary": primary,
+        "secondary": secondary,
+        "distribution": distribution,
+        "floor": {"mean": 0.17, "n": len(baseline)},
+        "by_target": by_target,
+        "notes": ["a note of the comparison"],
+    }
+
+
+def write_tuning(folder, arm, seed):
+    steps = np.arange(0, 61)
+    loss = 1.9 - (0.005 if arm == "disjoint" else 0.009) * steps + 0.02 * np.sin(steps * seed)
+    history = {
+        "step": steps,
+        "learning_rate": 0.0005,
+        "loss": loss,
+        "fape": loss * 0.5,
+        "confidence": loss * 1.6,
+        "contact": loss * 1.2,
+        "gradient_norm": 0.8,
+    }
+    evaluated = steps % 15 == 0
+    for name, scale in (("loss", 1.1), ("fape", 0.55), ("confidence", 1.8), ("contact", 1.3)):
+        history[f"validation_{name}"] = np.where(evaluated, loss * scale, np.nan)
+    history["validation_tm"] = np.where(evaluated, 0.2 + 0.0002 * seed * steps, np.nan)
+    history["validation_lddt"] = np.where(evaluated, 0.25 + 0.0003 * steps, np.nan)
+    table = pd.DataFrame(history)
+    table.loc[0, ["learning_rate", "loss", "fape", "confidence", "contact", "gradient_norm"]] = None
+    write_table(folder / "history.csv", table, ",")
+    training = {
+        "arm": arm,
+        "seed": seed,
+        "steps": 60,
+        "learning_rate": 0.0005,
+        "trainable_parameters": 54_321,
+        "total_parameters": 3_210_000,
+        "adapted_modules": ["trunk.blocks.0.mlp.1", "trunk.blocks.0.mlp.3"],
+        "seconds": 93.4 + seed,
+        "peak_memory_mb": 1432.1,
+        "tokens_per_second": 812.0,
+        "chains": 24,
+        "step0_max_difference": 0.0,
+        "convergence": {"criterion": "validation loss changed by less than 1 %", "met": seed == 1, "value": 0.0123},
+        "weights": {},
+    }
+    write_json(folder / "training.json", training)

@@ -1,0 +1,180 @@
+import json
+
+import h5py
+import numpy as np
+import pytest
+
+from hardfold import contacts
+from hardfold.__main__ import main
+from hardfold.contacts import PredictionError
+from hardfold.structure import Chain, write_mmcif
+
+RNG = np.random.default_rng(0)
+
+
+def arrays(scores, truth):
+    return np.array(scores, float), np.array(truth, bool)
+
+
+def test_pairs_start_at_separation_six_and_ranges_do_not_overlap():
+    i, j = contacts.pairs_in(40)
+    assert (j - i).min() == 6 and len(i) == 34 * 35 // 2
+    sizes = [len(contacts.pairs_in(40, *separation)[0]) for separation in contacts.RANGES.values()]
+    assert sum(sizes) == len(i)
+    assert sizes[0] == 16 * 17 // 2  # |i-j| 24..39
+
+
+def test_precision_counts_the_best_pairs_and_divides_by_what_exists():
+    scores, truth = arrays([0.9, 0.8, 0.7, 0.1], [1, 0, 1, 1])
+    assert contacts.precision_at(scores, truth, 2) == 0.5
+    assert contacts.precision_at(scores, truth, 3) == pytest.approx(2 / 3)
+    assert contacts.precision_at(scores, truth, 10) == 0.75
+    assert np.isnan(contacts.precision_at(*arrays([], []), 3))
+
+
+def test_ties_keep_the_order_of_the_pairs():
+    scores, truth = arrays([0.5, 0.5, 0.5], [1, 0, 0])
+    assert contacts.precision_at(scores, truth, 1) == 1
+    assert contacts.precision_at(scores[::-1], truth[::-1], 1) == 0
+
+
+def test_roc_auc_is_the_share_of_ordered_couples_ties_a_half():
+    # Contacts 0.9 and 0.4 against 0.4 and 0.2: two couples each, one of the four tied.
+    assert contacts.roc_auc(*arrays([0.9, 0.4, 0.4, 0.2], [1, 1, 0, 0])) == 3.5 / 4
+    assert contacts.roc_auc(*arrays([0.5] * 4, [1, 0, 1, 0])) == 0.5
+    assert np.isnan(contacts.roc_auc(*arrays([0.5, 0.6], [0, 0])))
+
+
+def test_average_precision_by_hand():
+    # Recall 1/2 at precision 1, the second contact at precision 2/3.
+    assert contacts.pr_auc(*arrays([0.9, 0.8, 0.7], [1, 0, 1])) == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
+    # All tied: one threshold, the base rate.
+    assert contacts.pr_auc(*arrays([0.5] * 4, [1, 0, 0, 0])) == 0.25
+
+
+def test_precision_recall_and_f1_at_a_threshold():
+    scores, truth = arrays([0.9, 0.6, 0.6, 0.1], [1, 1, 0, 1])
+    assert contacts.precision_recall_f1(scores, truth, 0.6) == pytest.approx((2 / 3, 2 / 3, 2 / 3))
+    precision, recall, f1 = contacts.precision_recall_f1(scores, truth, 0.95)
+    assert np.isnan(precision) and recall == 0 and f1 == 0
+
+
+def test_the_best_threshold_has_the_largest_f1():
+    scores, truth = RNG.random(300), RNG.random(300) < 0.2
+    best = contacts.best_threshold(scores, truth)
+    f1 = [contacts.precision_recall_f1(scores, truth, threshold)[2] for threshold in scores]
+    assert contacts.precision_recall_f1(scores, truth, best)[2] == max(f1)
+    with pytest.raises(ValueError, match="no contact"):
+        contacts.best_threshold(scores, np.zeros(300, bool))
+
+
+def test_unresolved_pairs_are_neither_ranked_nor_counted_but_length_is_whole():
+    truth = np.zeros((30, 30), np.uint8)
+    truth[0, 29] = truth[29, 0] = 1
+    truth[1, :] = truth[:, 1] = 255
+    probability = np.zeros((30, 30))
+    probability[1, 28] = probability[28, 1] = 1  # would rank first
+    probability[0, 29] = probability[29, 0] = 0.9
+    metrics = contacts.evaluate(probability, truth)
+    assert metrics["length"] == 30
+    assert metrics["pairs"] == 24 * 25 // 2 - 23  # residue 1 has 23 partners at 6 or more
+    assert metrics["p_at_l5_long"] == 1 / 6
+    assert metrics["roc_auc"] == 1 and metrics["pr_auc"] == 1
+
+
+def test_an_asymmetric_prediction_is_averaged():
+    probability = np.zeros((8, 8))
+    probability[0, 7], probability[7, 0] = 1.0, 0.5
+    scores, _ = contacts.resolved_pairs(probability, np.zeros((8, 8), np.uint8))
+    assert scores.max() == 0.75
+
+
+def test_distance_error_counts_near_known_pairs_only():
+    true = np.full((8, 8), np.nan)
+    true[0, 6], true[0, 7], true[1, 7] = 10.0, 30.0, np.nan
+    assert contacts.distance_mae(np.full((8, 8), 12.0), true, 20.0) == 2.0
+    assert np.isnan(contacts.distance_mae(np.zeros((8, 8)), np.full((8, 8), np.nan), 20.0))
+
+
+def test_angle_error_is_periodic():
+    predicted, true = np.array([[np.pi - 0.1, 0.0]]), np.array([[-np.pi + 0.1, np.nan]])
+    assert contacts.angle_mae(predicted, true) == pytest.approx(np.degrees(0.2))
+
+
+def test_curves_meet_their_areas():
+    scores, truth = RNG.random(2000), RNG.random(2000) < 0.3
+    scores[truth] += 0.3
+    grid = np.linspace(0, 1, 2001)
+    assert np.trapezoid(contacts.roc_curve(scores, truth, grid), grid) == pytest.approx(
+        contacts.roc_auc(scores, truth), abs=2e-3
+    )
+    assert np.mean(contacts.pr_curve(scores, truth, grid)) == pytest.approx(contacts.pr_auc(scores, truth), abs=5e-3)
+
+
+def test_reliability_by_hand():
+    found = contacts.reliability(*arrays([0.05, 0.15, 0.17, 1.0], [0, 1, 0, 1]))
+    assert found["count"] == [1, 2, 0, 0, 0, 0, 0, 0, 0, 1]
+    assert found["observed"][:3] == [0, 0.5, None]
+    assert found["predicted"][1] == pytest.approx(0.16)
+
+
+def native(tmp_path, length=30):
+    """A helix-like chain, its ends brought together."""
+    turn = np.linspace(0, 2 * np.pi, length)
+    alpha = np.stack([12 * np.cos(turn), 12 * np.sin(turn), np.zeros(length)], axis=1)
+    offsets = np.array([[0, 0, 1.4], [0, 0, 0], [1.5, 0, 0], [2.2, 1.0, 0], [np.nan] * 3])
+    chain = Chain.from_atoms("test_A", "A" * length, alpha[:, None] + offsets)
+    path = tmp_path / "native.cif"
+    write_mmcif(chain, path)
+    return path
+
+
+def test_the_command_reads_rr_npz_and_hdf5_alike(tmp_path, capsys):
+    path, length = native(tmp_path), 30
+    probability = np.zeros((length, length), np.float32)
+    lines = ["PFRMAT RR", "TARGET T0", "MODEL 1", "A" * length]
+    for i, j, p in [(0, 29, 0.75), (2, 20, 0.5), (5, 12, 0.25)]:
+        probability[i, j] = probability[j, i] = p
+        lines.append(f"{i + 1} {j + 1} 0 8 {p}")
+    (tmp_path / "old.rr").write_text("\n".join([*lines, "END"]))
+    (tmp_path / "new.rr").write_text(
+        "\n".join(["PFRMAT RR", "RMODE 2", *(f"{a} {b} {p} 0.1 0.2" for a, b, _, _, p in map(str.split, lines[4:]))])
+    )
+    np.savez(tmp_path / "map.npz", contact_probability=probability, other=1)
+    with h5py.File(tmp_path / "predictions.h5", "w") as file:
+        file["test_A/contact_probability"] = probability.astype(np.float16)
+        file["test_B/contact_probability"] = probability[:9, :9]
+    answers = []
+    for name in ("old.rr", "new.rr", "map.npz", "predictions.h5"):
+        extra = ["--id", "test_A"] if name.endswith("h5") else []
+        assert main(["contacts", str(tmp_path / name), str(path), "--json", *extra]) == 0
+        answers.append(json.loads(capsys.readouterr().out))
+    assert answers[0]["p_at_l5_long"] >= 1 / 6 and answers[0]["length"] == length
+    assert all(answer == answers[0] for answer in answers)
+    assert set(answers[0]) == {*contacts.PRECISION_KEYS, "roc_auc", "pr_auc", "base_rate", "pairs", "length"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("bad.rr", "1 99 0 8 0.5", "line 1: pair 1 99"),
+        ("bad.rr", "1 two 0 8 0.5", "line 1: not a pair"),
+        ("bad.rr", "1 9 nan", "not finite"),
+    ],
+)
+def test_a_prediction_that_does_not_fit_is_refused(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(PredictionError, match=message):
+        contacts.read_prediction(tmp_path / name, 30)
+
+
+def test_maps_of_another_size_or_without_a_name_are_refused(tmp_path):
+    np.savez(tmp_path / "small.npz", np.zeros((5, 5)))
+    with pytest.raises(PredictionError, match="30 residues"):
+        contacts.read_prediction(tmp_path / "small.npz", 30)
+    with h5py.File(tmp_path / "two.h5", "w") as file:
+        file["a/contact_probability"] = file["b/contact_probability"] = np.zeros((30, 30))
+    with pytest.raises(PredictionError, match="--id"):
+        contacts.read_prediction(tmp_path / "two.h5", 30)
+    with pytest.raises(PredictionError, match="no such file"):
+        contacts.read_prediction(tmp_path / "none.rr", 30)

@@ -1,0 +1,148 @@
+import gzip
+import hashlib
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pandas as pd
+import pytest
+from hardfold import download
+from hardfold.download import DownloadError
+
+BODY = gzip.compress(b"data_TEST\n", mtime=0)
+DIGEST = hashlib.sha256(BODY).hexdigest()
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A local archive: `replies` maps a path to replies (status, headers, body), the last one repeated."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.server.asked.append(self.path)
+            queue = self.server.replies.get(self.path, [(404, {}, b"")])
+            status, headers, body = queue.pop(0) if len(queue) > 1 else queue[0]
+            self.send_response(status)
+            for name, value in {"Content-Length": str(len(body)), **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.replies, server.asked = {}, []
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def waits(monkeypatch):
+    """The seconds that fetch would have slept."""
+    slept = []
+    monkeypatch.setattr(download.fetch.retry, "sleep", slept.append)
+    return slept
+
+
+@pytest.fixture
+def shard(tmp_path, server, waits):
+    """Download a shard of these chains; returns its table by id."""
+
+    def run(*chains, mirror="", offline=False):
+        records = [{"id": f"id_{chain}", "chain": chain, "auth_range": ""} for chain in chains]
+        archive = f"http://127.0.0.1:{server.server_port}"
+        folder, table = tmp_path / "raw", tmp_path / "raw.tsv"
+        download.download_shard(
+            records=records, mirror=str(mirror), archive=archive, offline=offline, folder=folder, table=table
+        )
+        return pd.read_csv(table, sep="\t", dtype=str, keep_default_na=False).set_index("id")
+
+    return run
+
+
+def test_mirror_comes_first_in_every_layout(shard, server, tmp_path):
+    mirror = tmp_path / "mirror"
+    places = {"1aaa": "1aaa.cif.gz", "1bbb": "bb/1bbb.cif.gz", "1ccc": "pdb1ccc.ent.gz", "1ddd": "1ddd.pdb"}
+    for name in places.values():
+        (mirror / name).parent.mkdir(parents=True, exist_ok=True)
+        (mirror / name).write_bytes(BODY)
+    table = shard("1aaa_A", "1bbb_A", "1ccc_A", "1ddd_A", "1ddd_B", mirror=mirror)
+    assert server.asked == [] and list(table["reason"]) == [""] * 5 and set(table["sha256"]) == {DIGEST}
+    assert table.loc["id_1bbb_A", "source"] == str(mirror / "bb/1bbb.cif.gz")
+    names = ["1aaa.cif.gz", "1bbb.cif.gz", "1ccc.pdb.gz", "1ddd.pdb"]
+    assert sorted(path.name for path in (tmp_path / "raw").iterdir()) == names
+
+
+def test_archive_is_asked_once_for_what_the_mirror_lacks(shard, server, tmp_path):
+    server.replies["/ab/1abc.cif.gz"] = [(200, {"Content-Encoding": "x-gzip"}, BODY)]
+    table = shard("1abc_A", "1abc_B", "9xyz_A")
+    assert (tmp_path / "raw/1abc.cif.gz").read_bytes() == BODY
+    assert list(table.loc["id_1abc_B", ["entry", "sha256", "reason"]]) == ["1abc", DIGEST, ""]
+    assert table.loc["id_9xyz_A", "reason"] == "HTTP status 404"
+    assert server.asked == ["/ab/1abc.cif.gz", "/xy/9xyz.cif.gz"]
+
+
+def test_busy_server_is_asked_again_when_it_says(shard, server, waits):
+    server.replies["/ab/1abc.cif.gz"] = [(503, {}, b""), (429, {"Retry-After": "7"}, b""), (200, {}, BODY)]
+    assert shard("1abc_A").loc["id_1abc_A", "reason"] == ""
+    assert waits == [1, 7]
+
+
+def test_long_retry_after_is_capped_and_a_senseless_one_ignored(shard, server, waits):
+    server.replies["/ab/1abc.cif.gz"] = [
+        (503, {"Retry-After": "86400"}, b""),
+        (503, {"Retry-After": "soon"}, b""),
+        (200, {}, BODY),
+    ]
+    shard("1abc_A")
+    assert waits == [download.LONGEST_WAIT, 2]
+
+
+@pytest.mark.parametrize("cut", [{}, {"Content-Length": str(len(BODY) + 5)}])
+def test_truncated_body_is_fetched_again_and_never_kept(shard, server, tmp_path, cut):
+    part = BODY[:-6] if not cut else BODY
+    server.replies["/ab/1abc.cif.gz"] = [(200, cut | {"Connection": "close"}, part), (200, {}, BODY)]
+    assert shard("1abc_A").loc["id_1abc_A", "sha256"] == DIGEST
+    server.replies["/ab/2abc.cif.gz"] = [(200, {}, b"<html>login</html>")]
+    table = shard("1abc_A", "2abc_A")
+    assert "broken gzip file" in table.loc["id_2abc_A", "reason"]
+    assert [path.name for path in (tmp_path / "raw").iterdir()] == ["1abc.cif.gz"]
+
+
+def test_offline_never_asks_and_says_so(shard, server):
+    table = shard("1abc_A", offline=True)
+    assert server.asked == [] and "offline" in table.loc["id_1abc_A", "reason"]
+
+
+def test_broken_mirror_file_is_a_row(shard, tmp_path):
+    (tmp_path / "1abc.cif.gz").write_bytes(BODY[:-6])
+    table = shard("1abc_A", mirror=tmp_path, offline=True)
+    assert "broken gzip file" in table.loc["id_1abc_A", "reason"]
+    assert list((tmp_path / "raw").iterdir()) == []
+
+
+def test_one_error_when_the_network_fails_for_every_entry(shard, server, tmp_path):
+    entries = [f"{digit}abc" for digit in range(1, 7)]
+    for entry in entries:
+        server.replies[f"/ab/{entry}.cif.gz"] = [(500, {}, b"")]
+    with pytest.raises(DownloadError, match=r"none of 6 entries could be fetched from .*HTTP status 500"):
+        shard(*(f"{entry}_A" for entry in entries))
+    assert len(server.asked) == download.GIVE_UP * download.ATTEMPTS
+    assert not (tmp_path / "raw.tsv").exists()
+
+
+def test_one_entry_from_the_mirror_is_enough_to_go_on(shard, server, tmp_path):
+    (tmp_path / "1abc.cif.gz").write_bytes(BODY)
+    server.replies["/ab/2abc.cif.gz"] = [(500, {}, b"")]
+    table = shard("1abc_A", "2abc_A", mirror=tmp_path)
+    assert list(table["reason"]) == ["", "HTTP status 500"]
+
+
+def test_nothing_is_touched_for_an_id_that_is_no_chain_or_a_mirror_that_is_not_there(shard, tmp_path):
+    with pytest.raises(DownloadError, match="not a chain id"):
+        shard("../../etc_A")
+    with pytest.raises(DownloadError, match=r"inputs\.mirror"):
+        shard("1abc_A", mirror=tmp_path / "none")
+    assert not (tmp_path / "raw").exists()

@@ -1,0 +1,130 @@
+# Provenance, figures and the report: needs every other stage's results; makes results/report/ and results/provenance.json.
+from hardfold.config import pretrained_models
+from hardfold.report.captions import CAPTIONS
+
+PROVENANCE = "results/provenance.json"
+REPORTED = [
+    "results/structures/qc.tsv",
+    "results/alignments/summary.tsv",
+    "results/splits/assignment.tsv",
+    "results/splits/audit.tsv",
+    "results/dataset/test.h5",
+    "results/experiments/summary.tsv",
+    "results/folding/scores.tsv",
+    "results/folding/comparison.json",
+    *expand(
+        "results/experiments/{experiment}/{file}",
+        experiment=EXPERIMENTS,
+        file=["training.json", "history.csv", "metrics.json", "predictions.h5"],
+    ),
+    *expand(
+        "results/folding/{arm}/seed{seed}/{file}",
+        arm=ARMS,
+        seed=config["folding"]["seeds"],
+        file=["training.json", "history.csv"],
+    ),
+    *expand("results/weights/{model}", model=pretrained_models(config)),
+]
+
+
+rule write_provenance:
+    input:
+        # The date and the versions are those of the end of the run.
+        "results/experiments/summary.tsv",
+        "results/folding/comparison.json",
+        requirements=workflow.source_path("../../envs/requirements.lock"),
+        hashed=[
+            path
+            for path in (
+                config["inputs"]["chains"],
+                config["inputs"]["targets"],
+                config["alignments"]["pool"],
+                *expand("results/structures/raw/{shard}.tsv", shard=SHARDS),
+            )
+            if path
+        ],
+    output:
+        PROVENANCE,
+    log:
+        "results/logs/write_provenance.log",
+    benchmark:
+        "results/benchmarks/write_provenance.tsv"
+    conda:
+        "../../envs/hardfold.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=runtime(10),
+    params:
+        config=config,
+        library=library("provenance"),
+    message:
+        "recording what the run was made with"
+    script:
+        "../scripts/write_provenance.py"
+
+
+rule plot_report:
+    input:
+        REPORTED,
+        provenance=PROVENANCE,
+    output:
+        report(
+            directory("results/report/figures"),
+            patterns=["{topic}_{figure}.png"],
+            caption="../report/figure.rst",
+            category="{topic}",
+            labels={"figure": "{figure}"},
+        ),
+    log:
+        "results/logs/plot_report.log",
+    benchmark:
+        "results/benchmarks/plot_report.tsv"
+    conda:
+        "../../envs/hardfold.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(2000),
+        runtime=runtime(10),
+    params:
+        captions=CAPTIONS,
+        library=library("report"),
+    message:
+        "drawing the report's figures"
+    script:
+        "../scripts/plot_report.py"
+
+
+rule write_report:
+    input:
+        REPORTED,
+        provenance=PROVENANCE,
+        figures="results/report/figures",
+        templates=[
+            workflow.source_path(f"../scripts/hardfold/report/templates/{name}")
+            for name in ("report.md.j2", "page.html.j2")
+        ],
+    output:
+        markdown="results/report/report.md",
+        html=report(
+            "results/report/report.html",
+            caption="../report/report.rst",
+            category="report",
+            labels={"figure": "the whole report"},
+        ),
+    log:
+        "results/logs/write_report.log",
+    benchmark:
+        "results/benchmarks/write_report.tsv"
+    conda:
+        "../../envs/hardfold.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=runtime(10),
+    params:
+        library=library("report", "statistics"),
+    message:
+        "writing the report"
+    script:
+        "../scripts/write_report.py"

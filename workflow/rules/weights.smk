@@ -1,0 +1,28 @@
+# Pretrained models: needs weights.folder, or a network where a model is not in it; makes results/weights/<model>/.
+from hardfold.weights import local_files
+
+
+rule fetch_weights:
+    input:
+        lambda wildcards: local_files(wildcards.model, config["weights"]["folder"]),
+    output:
+        directory("results/weights/{model}"),
+    log:
+        "results/logs/fetch_weights/{model}.log",
+    benchmark:
+        "results/benchmarks/fetch_weights/{model}.tsv"
+    conda:
+        "../../envs/hardfold.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=runtime(60),
+    params:
+        folder=config["weights"]["folder"],
+        archive=config["weights"]["archive"],
+        offline=config["inputs"]["offline"],
+        library=library("weights"),
+    message:
+        "Fetching the weights of {wildcards.model}"
+    script:
+        "../scripts/fetch_weights.py"

@@ -1,0 +1,10 @@
+from hardfold.dataset import build_shard
+from hardfold.jobs import start_log
+
+start_log(snakemake.log[0])
+build_shard(
+    structures=snakemake.input.structures,
+    alignments=snakemake.input.alignments,
+    output=snakemake.output[0],
+    max_rows=snakemake.params.max_rows,
+)

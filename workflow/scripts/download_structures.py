@@ -1,0 +1,10 @@
+from hardfold.download import download_shard
+from hardfold.jobs import start_log
+
+start_log(snakemake.log[0])
+download_shard(
+    records=snakemake.params.records,
+    folder=snakemake.output.folder,
+    table=snakemake.output.table,
+    **snakemake.params.options,
+)

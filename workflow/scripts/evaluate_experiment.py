@@ -1,0 +1,17 @@
+from pathlib import Path
+
+from hardfold.contact.evaluate import evaluate_experiment
+from hardfold.jobs import start_log
+
+start_log(snakemake.log[0])
+evaluate_experiment(
+    folder=Path(snakemake.input.model).parent,
+    esm2=snakemake.input.esm2,
+    esm_msa=snakemake.input.get("esm_msa"),
+    validation=snakemake.input.validation,
+    test=snakemake.input.test,
+    metrics=snakemake.output.metrics,
+    predictions=snakemake.output.predictions,
+    resamples=snakemake.params.resamples,
+    threads=snakemake.threads,
+)

@@ -1,0 +1,57 @@
+"""Structures out of a folding model: one sequence at a time, written as mmCIF with pLDDT in the B factor."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from hardfold import tables
+from hardfold.dataset import Dataset
+from hardfold.folding.adapters import load_adapter
+from hardfold.folding.losses import CA, frames_from_output
+from hardfold.folding.model import UNKNOWN, encode, load_model
+from hardfold.jobs import progress
+from hardfold.structure import Chain, write_mmcif
+from hardfold.training import device, seed_everything
+from hardfold.weights import verify
+
+# N, CA and C in the backbone frame, angstrom: alanine's ideal geometry, for residues of unknown type.
+IDEAL_BACKBONE = ((-0.525, 1.363, 0.0), (0.0, 0.0, 0.0), (1.526, 0.0, 0.0))
+
+
+@torch.no_grad()
+def fold_sequence(model: nn.Module, sequence: str, recycles: int) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates (L, 5, 3) in angstrom, N CA C O CB, NaN where the residue has no such atom, and pLDDT (L,) 0..100.
+
+    Residues of unknown type, for which the model places no atoms, get N, CA and C from their frame.
+    """
+    place = next(model.parameters()).device
+    aatype, mask, residue_index = (tensor.to(place) for tensor in encode([sequence]))
+    output = model(aatype, attention_mask=mask, position_ids=residue_index, num_recycles=recycles)
+    coordinates = output.positions[-1, 0, :, :5]
+    coordinates = coordinates.masked_fill(output.atom14_atom_exists[0, :, :5, None] == 0, torch.nan)
+    rotations, translations = frames_from_output(output.frames[-1, 0])
+    backbone = torch.tensor(IDEAL_BACKBONE, device=place) @ rotations.transpose(1, 2) + translations[:, None]
+    unknown = aatype[0] == UNKNOWN
+    coordinates[unknown, :3] = backbone[unknown]
+    return coordinates.cpu().numpy(), 100 * output.plddt[0, :, CA].cpu().numpy()
+
+
+def predict_structures(
+    *, weights: Path, targets: Path, adapter: Path | None, output: Path, recycles: int, threads: int
+) -> None:
+    """Write <target>.cif beside `output`, then `output` itself: target, file, residues, plddt (mean over residues)."""
+    seed_everything(0, threads)
+    verify(weights)
+    model, _ = load_model(weights)
+    if adapter:
+        model = load_adapter(model, adapter)
+    model.to(device())
+    output, dataset, rows = Path(output), Dataset(targets), []
+    for target in progress(dataset.ids, len(dataset.ids), "targets folded"):
+        sequence = dataset[target].sequence
+        coordinates, plddt = fold_sequence(model, sequence, recycles)
+        write_mmcif(Chain.from_atoms(target, sequence, coordinates), output.parent / f"{target}.cif", plddt)
+        rows.append({"target": target, "file": f"{target}.cif", "residues": len(sequence), "plddt": plddt.mean()})
+    tables.write(output, rows, ["target", "file", "residues", "plddt"])

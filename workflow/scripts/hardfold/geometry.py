@@ -1,0 +1,88 @@
+"""Backbone geometry in numpy: virtual CB atoms, contact and distance maps, phi and psi, superposition.
+
+Coordinates are (L, 5, 3) in angstrom, atoms in the order of ATOMS, NaN where absent. Angles are radians, -pi..pi.
+"""
+
+import numpy as np
+from scipy.spatial.distance import cdist
+
+ATOMS = ("N", "CA", "C", "O", "CB")
+CONTACT = 8.0  # angstrom between CB atoms: below it two residues are in contact
+UNRESOLVED = 255  # in a contact map, a pair of which either residue is unresolved
+PEPTIDE_BOND = 2.5  # angstrom C-N: above it the chain is broken, as in DSSP (Kabsch and Sander 1983)
+
+
+def resolved(coordinates: np.ndarray) -> np.ndarray:
+    """(L,) bool: N, CA and C are all present."""
+    return np.isfinite(coordinates[:, :3]).all(axis=(1, 2))
+
+
+def virtual_cb(coordinates: np.ndarray) -> np.ndarray:
+    """(L, 3) CB atoms of ideal tetrahedral geometry from N, CA and C; NaN where one of the three is absent.
+
+    The constants are trRosetta's (Yang et al. 2020, doi:10.1073/pnas.1914677117).
+    """
+    nitrogen, alpha, carbon = (coordinates[:, atom] for atom in range(3))
+    to_alpha, to_carbon = alpha - nitrogen, carbon - alpha
+    return -0.58273431 * np.cross(to_alpha, to_carbon) + 0.56802827 * to_alpha - 0.54067466 * to_carbon + alpha
+
+
+def map_atoms(coordinates: np.ndarray, sequence: str) -> np.ndarray:
+    """(L, 3) the atom that stands for a residue in the maps: CB, CA for Gly; NaN where unresolved."""
+    glycine = np.array([letter == "G" for letter in sequence], dtype=bool)
+    atoms = np.where(glycine[:, None], coordinates[:, 1], coordinates[:, 4])
+    return np.where(resolved(coordinates)[:, None], atoms, np.nan)
+
+
+def distance_map(coordinates: np.ndarray, sequence: str) -> np.ndarray:
+    """(L, L) float32 angstrom between map atoms; NaN where either residue is unresolved."""
+    atoms = map_atoms(coordinates, sequence)
+    return cdist(atoms, atoms).astype(np.float32)
+
+
+def contact_map(distances: np.ndarray) -> np.ndarray:
+    """(L, L) uint8 of a distance map: 1 below 8 angstrom, 0 not, 255 unresolved."""
+    return np.where(np.isnan(distances), UNRESOLVED, distances < CONTACT).astype(np.uint8)
+
+
+def dihedral(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> np.ndarray:
+    """(...,) torsion about b-c in radians of points (..., 3), IUPAC sign."""
+    axis = c - b
+    axis = axis / np.linalg.norm(axis, axis=-1, keepdims=True)
+    first, last = a - b, d - c
+    first = first - (first * axis).sum(-1, keepdims=True) * axis
+    last = last - (last * axis).sum(-1, keepdims=True) * axis
+    return np.arctan2((np.cross(axis, first) * last).sum(-1), (first * last).sum(-1))
+
+
+def backbone_angles(coordinates: np.ndarray) -> np.ndarray:
+    """(L, 2) float32 phi and psi; NaN at the ends, at chain breaks, in unresolved residues."""
+    coordinates = coordinates.astype(np.float64)
+    nitrogen, alpha, carbon = (coordinates[:, atom] for atom in range(3))
+    angles = np.full((len(coordinates), 2), np.nan, dtype=np.float32)
+    # A comparison with NaN is false: a bond to an unresolved residue counts as broken.
+    bonded = np.linalg.norm(nitrogen[1:] - carbon[:-1], axis=-1) <= PEPTIDE_BOND
+    phi = dihedral(carbon[:-1], nitrogen[1:], alpha[1:], carbon[1:])
+    psi = dihedral(nitrogen[:-1], alpha[:-1], carbon[:-1], nitrogen[1:])
+    angles[1:, 0] = np.where(bonded, phi, np.nan)
+    angles[:-1, 1] = np.where(bonded, psi, np.nan)
+    angles[~resolved(coordinates)] = np.nan
+    return angles
+
+
+def superpose(mobile: np.ndarray, fixed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rotation (3, 3) and translation (3,) of least RMSD: `mobile @ rotation.T + translation` lies on `fixed`.
+
+    Both are (n, 3). Kabsch (1976, doi:10.1107/S0567739476001873), by singular values, never a reflection.
+    """
+    mobile, fixed = mobile.astype(np.float64), fixed.astype(np.float64)
+    mobile_centre, fixed_centre = mobile.mean(axis=0), fixed.mean(axis=0)
+    left, _, right = np.linalg.svd((mobile - mobile_centre).T @ (fixed - fixed_centre))
+    handedness = np.sign(np.linalg.det(left @ right))
+    rotation = right.T @ np.diag([1.0, 1.0, handedness]) @ left.T
+    return rotation, fixed_centre - rotation @ mobile_centre
+
+
+def rmsd(first: np.ndarray, second: np.ndarray) -> float:
+    """Root mean square deviation in angstrom of two (n, 3) sets as they lie."""
+    return float(np.sqrt(((first.astype(np.float64) - second) ** 2).sum(axis=-1).mean()))

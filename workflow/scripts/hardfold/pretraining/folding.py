@@ -1,0 +1,110 @@
+"""A small ESMFold architecture from scratch, on the frozen ESM-2 of `train_sequence_model`."""
+
+import json
+import math
+import time
+from pathlib import Path
+
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader
+
+from hardfold import backbones
+from hardfold.folding.finetune import HISTORY, Recorder
+from hardfold.folding.model import build_model, folding_config, save_model
+from hardfold.folding.module import Crops, FoldingModule, collate, plan_steps
+from hardfold.pretraining.data import load_stretches
+from hardfold.structure import Chain
+from hardfold.tables import whole_file
+from hardfold.training import History, ProgressLog, build_trainer, count_parameters, seed_everything
+
+
+class Stretches(dict):
+    """Chains by id, read like a `Dataset`."""
+
+    def __init__(self, chains: dict[str, Chain]):
+        super().__init__(chains)
+        self.ids = sorted(chains)
+
+
+class PretrainingModule(FoldingModule):
+    """FAPE without a clamp at first (clamped, an untrained model gets no gradient), mixed after `clamp_from` steps;
+    the learning rate falls as a cosine to a tenth."""
+
+    def __init__(self, model, *, settings: dict):
+        own = ("fape", "fape_clamped", "confidence", "contact")
+        super().__init__(
+            model,
+            weights={name: settings[name] for name in own},
+            recycles=settings["recycles"],
+            learning_rate=settings["learning_rate"],
+            warmup=settings["warmup"],
+        )
+        self.settings = settings
+
+    def training_step(self, batch, index):
+        clamped = self.settings["fape_clamped"] if self.global_step >= self.settings["clamp_from"] else 0.0
+        self.weights = {**self.weights, "fape_clamped": clamped}
+        return super().training_step(batch, index)
+
+    def configure_optimizers(self):
+        optimizers = super().configure_optimizers()
+        warmup, steps = self.settings["warmup"], self.settings["steps"]
+
+        def factor(step):
+            if step < warmup:
+                return (step + 1) / warmup
+            return 0.1 + 0.45 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+        schedule = LambdaLR(optimizers["optimizer"], factor)
+        return {**optimizers, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def train_folding_model(
+    data: Path, stem: Path, folder: Path, name: str, settings: dict, seed: int, threads: int
+) -> None:
+    """Train trunk, structure module and heads on `select_data`'s stretches; the stem (an ESM-2 .pt) stays frozen.
+
+    settings: trunk (of TrunkConfig), confidence_width, crop, batch, steps, warmup, learning_rate, validate_every,
+    validation_chains, clamp_from, recycles and the weights fape, fape_clamped, confidence, contact. Writes config.json,
+    model.safetensors (fp16), history.csv and training.json.
+    """
+    seed_everything(seed, threads)
+    language_model, _ = backbones.load(stem)
+    size = {
+        "num_hidden_layers": language_model.num_layers,
+        "hidden_size": language_model.embed_dim,
+        "num_attention_heads": language_model.attention_heads,
+    }
+    model = build_model(folding_config(size, settings["trunk"], settings["confidence_width"]))
+    state = backbones.to_transformers(language_model.state_dict())
+    model.esm.load_state_dict(
+        {key.removeprefix("esm."): value for key, value in state.items() if key.startswith("esm.")}, strict=False
+    )
+    model.esm.requires_grad_(False)
+    chains = {group: Stretches(load_stretches(data, group)) for group in ("train", "validation")}
+    chains["validation"].ids = chains["validation"].ids[: settings["validation_chains"]]
+    lengths = [len(chains["train"][key].sequence) for key in chains["train"].ids]
+    plan = plan_steps(lengths, settings["steps"], settings["batch"], settings["crop"], seed)
+    loader = DataLoader(Crops(chains["train"], settings["crop"]), batch_sampler=plan, collate_fn=collate)
+    module = PretrainingModule(model, settings=settings).train()
+    folder.mkdir(parents=True, exist_ok=True)
+    history = History(folder / "history.csv", HISTORY)
+    recorder = Recorder(history, chains["validation"], settings["validate_every"], settings["steps"])
+    start = time.monotonic()
+    trainer = build_trainer(max_epochs=1, callbacks=[recorder, ProgressLog(name)])
+    trainer.fit(module, loader)
+    seconds = time.monotonic() - start
+    save_model(model, folder, half=True)
+    last = history.rows[-1]
+    report = {
+        "model": name,
+        "settings": settings,
+        "parameters": count_parameters(model),
+        "records": {group: len(members.ids) for group, members in chains.items()},
+        "validation_tm": float(last["validation_tm"]),
+        "validation_lddt": float(last["validation_lddt"]),
+        "validation_loss": float(last["validation_loss"]),
+        "seconds": seconds,
+    }
+    with whole_file(folder / "training.json") as temporary:
+        temporary.write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")

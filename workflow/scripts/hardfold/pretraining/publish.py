@@ -1,0 +1,125 @@
+"""A trained model as it is shipped: weights, history, model card and checksums in one folder."""
+
+import csv
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+from hardfold.tables import whole_file
+
+WHAT = {
+    "sequence": "a small language model of the ESM-2 architecture, in fair-esm's file layout",
+    "alignment": "a small alignment model of the ESM-MSA-1b architecture, in fair-esm's file layout",
+    "folding": "a small folding model of the ESMFold architecture, in transformers' file layout",
+}
+CARD = """# {name}
+
+{what}, trained from scratch by hardfold (`make models`). {parameters} parameters, stored in float16.
+
+It stands in for the released model so that the workflow can be run and tested anywhere. **Do not use it for
+predictions, for comparisons with released models, or for any biological conclusion**: its training was a small
+fraction of theirs.
+
+## Training data
+
+{data}. Nothing in them resembles a chain or target of the embedded data set: every record with an MMseqs2 hit
+(-s 7.5) of e-value <= 0.001 at any identity, or of 30 % identity over half of the shorter sequence, to a chain, target
+or validation record was left out ({left_out} records). Sources: Swiss-Prot of January 2014 (UniProt, through Debian's
+metastudent-data) and PDB chains (through Debian's promod3-data).
+
+## Training
+
+{settings}
+
+{seconds:.0f} seconds on one CPU core. Validation during training:
+
+{curve}
+
+## Result on held-out records
+
+{result}
+
+## Licence
+
+The weights are MIT, as hardfold is; UniProt's data are CC BY 4.0, promod3-data Apache-2.0, the PDB's CC0.
+"""
+
+
+def publish(name: str, run: Path, audit: Path, folder: Path) -> None:
+    """Copy what `pretrain_model` wrote for `name` into `folder`, with README.md and, last, SHA256SUMS."""
+    training = json.loads((run / "training.json").read_text())
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in sorted(run.iterdir()):
+        shutil.copyfile(path, folder / path.name)
+    with open(audit) as handle:
+        left_out = len({row["record"] for row in csv.DictReader(handle, delimiter="\t")})
+    with open(run / "history.csv") as handle:
+        rows = [row for row in csv.DictReader(handle) if row["validation_loss"]]
+    card = CARD.format(
+        name=name,
+        what=WHAT[training["settings"]["kind"]].capitalize(),
+        parameters=_count(training["parameters"]),
+        data=_data(training),
+        left_out=f"{left_out:,}",
+        settings=_table([{"setting": key, "value": value} for key, value in _flat(training["settings"])]),
+        seconds=training["seconds"],
+        curve=_table([_round(row) for row in rows[:: max(1, len(rows) // 10)]]),
+        result=_result(training),
+    )
+    with whole_file(folder / "README.md") as temporary:
+        temporary.write_text(card)
+    files = sorted(path for path in folder.iterdir() if path.name not in ("SHA256SUMS", "README.md"))
+    with whole_file(folder / "SHA256SUMS") as temporary:
+        temporary.write_text(
+            "".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files)
+        )
+
+
+def _count(parameters) -> str:
+    if isinstance(parameters, dict):
+        return f"{parameters['total']:,} ({parameters['trainable']:,} trained here)"
+    return f"{parameters:,}"
+
+
+def _data(training) -> str:
+    records = training["records"]
+    what = {"sequence": "sequences", "alignment": "alignments", "folding": "PDB chains"}[training["settings"]["kind"]]
+    return f"{records['train']:,} {what}; {records['validation']:,} more for validation"
+
+
+def _result(training) -> str:
+    if training["settings"]["kind"] == "folding":
+        return (
+            f"Mean TM-score {training['validation_tm']:.3f}, mean lDDT-CA {training['validation_lddt']:.3f} on "
+            f"{training['records']['validation']} chains. A random compact walk scores about 0.17."
+        )
+    contacts = training["contacts"]
+    unigram = training.get("unigram_perplexity")
+    lines = [
+        f"Perplexity on masked positions {training['validation_perplexity']:.2f}"
+        + (f" (residue frequencies alone: {unigram:.2f})." if unigram else "."),
+        f"Long-range P@L of the attention's contact head {contacts['p_at_l_long']:.3f} on "
+        f"{contacts['validation_chains']} chains (logistic regression fitted on {contacts['regression_chains']}).",
+    ]
+    return "\n".join(lines)
+
+
+def _flat(settings: dict, prefix: str = ""):
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _round(row: dict) -> dict:
+    keep = ("step", "loss", "validation_loss", "validation_perplexity", "validation_tm", "validation_lddt")
+    return {k: row[k] if k == "step" or not row[k] else f"{float(row[k]):.3f}" for k in keep if k in row}
+
+
+def _table(rows: list[dict]) -> str:
+    header = list(rows[0])
+    lines = [" | ".join(header), " | ".join("---" for _ in header)]
+    lines += [" | ".join(str(row[key]) for key in header) for row in rows]
+    return "\n".join(f"| {line} |" for line in lines)

@@ -1,0 +1,100 @@
+"""One look for all figures: palette, sizes, helpers; saved without dates so that equal input gives equal files."""
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from hardfold.tables import whole_file
+
+WIDTH = 7.2  # inches
+DPI = 160
+
+# Okabe and Ito's palette, safe for the colour blind; greys for what others are compared with.
+BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
+CYCLE = [BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY]
+INK, GREY, PALE = "#222222", "#8A8A8A", "#D9D9D9"
+
+STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 8.5,
+    "axes.titlesize": 9,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 8,
+    "axes.labelsize": 8.5,
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+    "axes.axisbelow": True,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "grid.color": "#EBEBEB",
+    "grid.linewidth": 0.7,
+    "lines.linewidth": 1.4,
+    "text.color": INK,
+    "figure.facecolor": "white",
+}
+
+
+def arm_colours(arms: list[str]) -> dict[str, str]:
+    """Arm -> colour: vermilion is kept for memorisation, grey for the baseline."""
+    rest = iter([BLUE, GREEN, ORANGE, PURPLE, SKY] * len(arms))
+    return {"baseline": GREY} | {arm: VERMILION if arm == "memorisation" else next(rest) for arm in arms}
+
+
+def experiment_colours(names: list[str]) -> dict[str, str]:
+    return {name: CYCLE[index % len(CYCLE)] for index, name in enumerate(names)}
+
+
+def panels(rows: int, columns: int, height: float, **options) -> tuple[Figure, np.ndarray]:
+    """A figure of the report's width and an array (rows, columns) of axes."""
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def colour_key(axes: Axes, entries: dict[str, str], x: float, y: float, step: float = 0.075, **options) -> None:
+    """Coloured words inside the axes instead of a legend box; (x, y) of the first line in axes fractions."""
+    for index, (label, colour) in enumerate(entries.items()):
+        axes.text(x, y - index * step, label, color=colour, transform=axes.transAxes, va="center", **options)
+
+
+def row_key(axes: Axes, entries: dict[str, str]) -> None:
+    """Coloured words in a row just above the axes."""
+    place = {"xy": (0, 1), "xycoords": "axes fraction", "xytext": (0, 2)}
+    for label, colour in entries.items():
+        word = axes.annotate(label, **place, textcoords="offset points", color=colour, va="bottom")
+        place = {"xy": (1, 0), "xycoords": word, "xytext": (12, 0)}
+
+
+def key_below(figure: Figure, entries: dict[str, dict]) -> None:
+    """A legend below the panels: label -> line options."""
+    handles = [Line2D([], [], **{"linewidth": 2, "color": INK} | options) for options in entries.values()]
+    figure.legend(handles, entries, loc="outside lower left", ncols=len(entries), frameon=False, handlelength=1.8)
+
+
+def stack(values: np.ndarray, width: float) -> np.ndarray:
+    """Level of each value's dot in a dot plot whose bins are `width` wide: 0 for the first in a bin, then 1, 2 ..."""
+    levels, filled = np.zeros(len(values)), {}
+    for index in np.argsort(values, kind="stable"):
+        place = round(float(values[index]) / width)
+        levels[index] = filled.get(place, 0)
+        filled[place] = filled.get(place, 0) + 1
+    return levels
+
+
+def save(figure: Figure, path: Path) -> None:
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})
+
+
+def with_style():
+    return matplotlib.rc_context(STYLE)

@@ -1,0 +1,90 @@
+"""Provenance as tables: host, tools, packages, inputs, weights; and the limits of the evidence."""
+
+import pandas as pd
+import yaml
+
+from hardfold.report import verdict
+from hardfold.report.format import count, markdown_table, words
+from hardfold.report.results import EMBEDDED_FOLDER, Results
+from hardfold.report.tables.training import converged
+
+SHOWN_DIGITS = 16  # of a sha256
+
+
+def host(results: Results) -> str:
+    record = results.provenance
+    commit = record["commit"]
+    if commit and record.get("modified"):
+        commit += ", with uncommitted changes"
+    rows = [["written", record["written"]], ["commit", commit], ["hardfold", record.get("hardfold")]]
+    rows += [[f"host {key}", value] for key, value in record["host"].items()]
+    rows += [[tool, version] for tool, version in record["tools"].items()]
+    return markdown_table(["", "value"], rows, numeric_from=2)
+
+
+def packages(results: Results) -> str:
+    return markdown_table(["package", "version"], sorted(results.provenance["packages"].items()), numeric_from=2)
+
+
+def inputs(results: Results) -> str:
+    rows = [
+        [f"`{path}`", f"`{digest[:SHOWN_DIGITS]}`"] for path, digest in sorted(results.provenance["inputs"].items())
+    ]
+    return markdown_table(["input", f"sha256 (first {SHOWN_DIGITS} digits)"], rows, numeric_from=2)
+
+
+def weights(results: Results) -> str:
+    rows = []
+    for model in results.weights:
+        kind = "embedded stand-in" if model["name"] in results.stand_ins else "as configured"
+        for name, digest in sorted(model["files"].items()):
+            rows.append([f"`{model['name']}`", kind, f"`{model['source']}`", f"`{name}`", f"`{digest[:SHOWN_DIGITS]}`"])
+    header = ["model", "kind", "source", "file", f"sha256 (first {SHOWN_DIGITS} digits)"]
+    return markdown_table(header, rows, numeric_from=len(header))
+
+
+def configuration(results: Results) -> str:
+    return yaml.safe_dump(results.config, sort_keys=False, allow_unicode=True).strip()
+
+
+def limits(results: Results) -> list[str]:
+    """What the figures cannot carry, each statement chosen by the results."""
+    items = []
+    if results.stand_ins:
+        items.append(verdict.stand_in_statement(results))
+    if results.config["inputs"]["targets"].startswith("resources/demo/"):
+        items.append("The targets are embedded demonstration chains. They are no CASP targets.")
+    items += results.comparison["notes"]
+    met, runs = converged(results)
+    if met < runs:
+        items.append(
+            f"{runs - met} of {runs} fine-tuning runs stopped at their last step without meeting the convergence "
+            "criterion: more steps may change their scores."
+        )
+    proteins = words(sorted({count(n) for n in results.summary["proteins"]}))
+    items.append(
+        f"The contact experiments are scored on {proteins} test proteins, one training run each: their intervals are "
+        "over proteins and hold no spread over seeds."
+    )
+    unknown = results.audit["date_barrier"] == "unknown"
+    if unknown.any():
+        items.append(
+            f"The date barrier could not be checked for {count(unknown.sum())} of {count(len(unknown))} held-out "
+            "chains: a release date or the cut-off is not known."
+        )
+    items.append(
+        "The sequence barrier rests on searches at about 30 % identity and on profiles: it does not exclude remote "
+        "homologues of the same fold."
+    )
+    if _released(results):
+        items.append(
+            "`disjoint` speaks of the adaptation data alone: the released ESM-2 language models were trained on "
+            "UniRef50 of April 2021, which holds the families of most targets."
+        )
+    if pd.isna(results.scores["nearest_training_identity"]).any():
+        items.append("No hit to a training chain means that the search found none, not that the identity is 0 %.")
+    return items
+
+
+def _released(results: Results) -> list[str]:
+    return [model["name"] for model in results.weights if EMBEDDED_FOLDER not in str(model["source"])]

@@ -1,0 +1,12 @@
+from hardfold.jobs import start_log
+from hardfold.pretraining.train import train_model
+
+start_log(snakemake.log[0])
+train_model(
+    snakemake.wildcards.model,
+    dict(snakemake.input),
+    snakemake.output[0],
+    snakemake.params.settings,
+    seed=snakemake.params.seed,
+    threads=snakemake.threads,
+)

@@ -1,0 +1,11 @@
+from hardfold.jobs import start_log
+from hardfold.search import search_shard
+
+start_log(snakemake.log[0])
+search_shard(
+    chains=snakemake.input.chains,
+    folder=snakemake.output.folder,
+    table=snakemake.output.table,
+    threads=snakemake.threads,
+    **snakemake.params.options,
+)
