@@ -100,7 +100,7 @@ def mmcif(stretch, full, source):
     structure.entities = gemmi.EntityList([entity])
     groups = gemmi.MmcifOutputGroups(False)
     groups.block_name = groups.entry = groups.entity = groups.entity_poly = groups.entity_poly_seq = True
-    groups.struct_asym = groups.atoms = True
+    groups.struct_asym = groups.atoms = groups.group_pdb = True
     document = structure.make_mmcif_document(groups)
     block = document.sole_block()
     for tag in ("_exptl.method", "_refine.ls_d_res_high", "_pdbx_audit_revision_history.revision_date"):

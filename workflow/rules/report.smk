@@ -88,7 +88,7 @@ rule plot_report:
         runtime=runtime(10),
     params:
         captions=CAPTIONS,
-        library=library("report"),
+        library=library("report", "splits"),
     message:
         "drawing the report's figures"
     script:
@@ -123,7 +123,7 @@ rule write_report:
         mem_mb=memory(1000),
         runtime=runtime(10),
     params:
-        library=library("report", "statistics"),
+        library=library("report", "splits", "statistics"),
     message:
         "writing the report"
     script:

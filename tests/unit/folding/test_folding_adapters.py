@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from hardfold.folding.adapters import AdapterError, adapted_modules, add_adapter, load_adapter, save_adapter
-from hardfold.folding.model import load_model
+from hardfold.folding.model import build_model, load_model
 from hardfold.folding.predict import fold_sequence
 
 SEQUENCE = "ACDEFGHIKLMXPQRSTVWY"
@@ -31,16 +31,9 @@ def test_what_is_trained_is_what_was_asked_for(tiny):
     assert all(".blocks.1." in name or ".lddt_head.modules_to_save." in name for name in names)
     assert sum(".lora_A." in name for name in names) == 34  # linear layers of a trunk block
     assert len(adapted_modules(adapted)) == 35
-    both = add_adapter(load_copy(tiny), **OPTIONS | {"blocks": 2, "train_confidence": False})
+    both = add_adapter(build_model(tiny.config), **OPTIONS | {"blocks": 2, "train_confidence": False})
     names = {name for name, parameter in both.named_parameters() if parameter.requires_grad}
     assert len(names) == 2 * 2 * 34
-
-
-def load_copy(model):
-    from hardfold.folding.model import build_model
-
-    copy = build_model(model.config)
-    return copy
 
 
 def test_more_blocks_than_there_are_is_an_error(tiny):

@@ -3,8 +3,9 @@
 import shutil
 
 import pytest
-from hardfold.report.results import read_results
 from made_up_results import write_results
+
+from hardfold.report.results import read_results
 
 
 @pytest.fixture(scope="session")

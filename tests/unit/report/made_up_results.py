@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import yaml
+
 from hardfold.config import pretrained_models, resolve_experiments
 from hardfold.report.results import METRICS
 
@@ -18,6 +19,7 @@ def write_results(root: Path, targets: int = 14, chains: int = 40) -> Path:
     """Write the whole folder below `root`; returns it."""
     random = np.random.default_rng(7)
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text()) | {"pretraining": {}}
+    config["scoring"]["bootstrap"] = 200
     write_json(root / "provenance.json", provenance(config))
     write_data(root, random, targets, chains)
     write_experiments(root, random, config)
@@ -40,7 +42,6 @@ def write_table(path: Path, rows, separator: str = "\t") -> None:
 
 def provenance(config: dict) -> dict:
     return {
-        "hardfold": "0.0.0-test",
         "written": "2001-01-01T00:00:00+00:00",
         "host": {"name": "test-host", "system": "Test OS", "processors": 2, "python": "3.11.0"},
         "commit": None,

@@ -61,7 +61,7 @@ def distance_loss(outputs: Tensor, distance: Tensor, kind: str, max_distance: fl
     if kind == "cross_entropy":
         edges = distance_edges(max_distance, outputs.shape[1]).to(distance.device)
         bins = torch.bucketize(distance, edges, right=True)
-        return _total(functional.cross_entropy(outputs, bins, reduction="none"), known)
+        return _total(_cross_entropy(outputs.movedim(1, -1), bins), known)
     predicted, true = outputs[:, 0].sigmoid(), distance.clamp(max=max_distance) / max_distance
     if kind == "mse":
         return _total(functional.mse_loss(predicted, true, reduction="none"), known)
@@ -82,7 +82,7 @@ def angle_loss(outputs: Tensor, angles: Tensor, kind: str) -> tuple[Tensor, Tens
     if kind == "cross_entropy":
         bins = outputs.shape[-1]
         index = ((angles + math.pi) * (bins / (2 * math.pi))).floor().long() % bins
-        return _total(functional.cross_entropy(outputs.movedim(-1, 1), index, reduction="none"), known)
+        return _total(_cross_entropy(outputs, index), known)
     true = torch.stack([angles.cos(), angles.sin()], dim=-1)
     if kind == "mse":
         return _total((outputs - true).square().sum(-1), known)
@@ -111,6 +111,11 @@ def mean(total: Tensor, count: Tensor) -> Tensor:
 def weighted(values: Mapping[str, Tensor], options: Mapping) -> Tensor:
     """The sum of the tasks' losses by their configured weights."""
     return sum(options[f"{task}_loss_weight"] * value for task, value in values.items())
+
+
+def _cross_entropy(logits: Tensor, index: Tensor) -> Tensor:
+    """Logits (..., K), index (...) -> (...). Flattened: CUDA has no deterministic loss over images."""
+    return functional.cross_entropy(logits.flatten(0, -2), index.flatten(), reduction="none").view(index.shape)
 
 
 def _total(losses: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:

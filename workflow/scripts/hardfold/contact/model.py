@@ -107,7 +107,7 @@ class Attention(nn.Module):
 
 
 class PairHead(nn.Module):
-    """(B, L, D) -> symmetric (B, K, L, L): nn.Bilinear's (x W) x^T / D + b in its factorised form, b by separation |i-j|.
+    """(B, L, D) -> symmetric (B, K, L, L): nn.Bilinear factorised, (x W) x^T / D + b, with b by separation |i-j|.
 
     Without the division one Adam step on W moves every output by about the learning rate times D squared.
     """

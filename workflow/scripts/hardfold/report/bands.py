@@ -1,19 +1,10 @@
-"""Bands of identity to the nearest training chain."""
+"""Held-out chains by band of identity to the nearest training chain."""
 
 import pandas as pd
 
-BANDS = ["none", "< 20", "20–30", "30–50", "> 50"]
+from hardfold.splits import band
 
-
-def band(identity: float) -> str:
-    """Identity (fraction; NaN: no hit found) -> band in %; 50 is in the band below it, 20 and 30 above it."""
-    if pd.isna(identity):
-        return "none"
-    if identity < 0.2:
-        return "< 20"
-    if identity < 0.3:
-        return "20–30"
-    return "30–50" if identity <= 0.5 else "> 50"
+BANDS = ["none", "<20", "20-30", "30-50", ">50"]  # %, as `splits.band` names them
 
 
 def by_band(audit: pd.DataFrame, when: str) -> dict[str, int]:

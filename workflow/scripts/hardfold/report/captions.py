@@ -42,11 +42,12 @@ CAPTIONS = {
     ),
     "contact_curves": (
         "ROC and precision-recall curves",
-        "Over resolved pairs of the test proteins. Dashed: chance, which for precision is the base rate of contacts.",
+        "Over resolved pairs, averaged over the test proteins. Dashed: chance; for precision, the base rate.",
     ),
     "contact_training": (
         "Training of the experiments",
-        "Contact loss by epoch on training and validation chains. The dot marks the epoch whose weights were kept.",
+        "Contact loss by epoch on training and validation chains. The dot marks the epoch whose weights were kept: "
+        "that of the largest validation ROC AUC.",
     ),
     "contact_maps": (
         "Predicted and true contact maps",

@@ -1,6 +1,7 @@
 """How values look in the report: one place for digits, signs, units and for what is not known."""
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 
 UNKNOWN = "–"
@@ -65,12 +66,12 @@ def duration(seconds: float | None) -> str:
 
 
 def text(value) -> str:
-    """Any value as a table cell: unknown as a dash, booleans as words, `|` and line breaks made safe."""
+    """Any value as a table cell: unknown as a dash, booleans as words; `|`, tags and line breaks made safe."""
     if is_unknown(value):
         return UNKNOWN
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return " ".join(str(value).replace("|", "\\|").split())
+    return " ".join(re.sub(r"<(?=[A-Za-z/!?])", "&lt;", str(value)).replace("|", "\\|").split())
 
 
 def words(items: Sequence[str]) -> str:

@@ -49,7 +49,8 @@ def evidence(entry: dict) -> str:
         low, high = (number(entry[end], signed=True) for end in ("low", "high"))
         parts.insert(0, f"{percent(entry['confidence'])} bootstrap interval {low} to {high}")
     test = {"exact": "exact Wilcoxon", "approx": "Wilcoxon, normal approximation,"}.get(entry["p_method"])
-    return "; ".join([*parts, f"{test} p = {p_value(entry['p'])}"] if test else parts)
+    p = p_value(entry["p"])
+    return "; ".join([*parts, f"{test} p {p if p.startswith('<') else f'= {p}'}"] if test else parts)
 
 
 def cannot_reject(n: int, confidence: float) -> bool:
@@ -112,7 +113,7 @@ def leakage_statement(results: Results) -> str:
     related = (targets["identity_kept"] >= limit).sum()
     return (
         f"Of {count(len(targets))} audited targets, {count(related)} have a training chain at {percent(limit)} "
-        "identity or more that the search finds."
+        "identity or more that the search finds, whatever its e-value."
     )
 
 

@@ -26,11 +26,11 @@ def precision(results: Results) -> Figure | None:
             axis.scatter([row[key]], [place], s=26, color=colours[name], zorder=3)
             axis.text(row[key], place - 0.22, number(row[key]), ha="center", va="bottom", fontsize=7)
         axis.set(title=label, xlabel="P@L (fraction)")
-        axis.set_xlim(left=0)
         axis.grid(axis="x")
         axis.tick_params(axis="y", length=0)
     axes[0, 0].set_yticks(range(len(table)), table.index)
     axes[0, 0].set_ylim(len(table) - 0.5, -0.8)
+    axes[0, 0].set_xlim(0, 1.05 * axes[0, 0].get_xlim()[1])
     figure.suptitle(f"Precision of the L highest-scored pairs by range ({_proteins(results)})", x=0.01, ha="left",
                     fontsize=9)  # fmt: skip
     return figure
@@ -43,8 +43,10 @@ def curves(results: Results) -> Figure | None:
     roc, pr = axes[0]
     for one in results.experiments:
         drawn = one.metrics["curves"]
-        roc.plot(drawn["roc"]["fpr"], drawn["roc"]["tpr"], color=colours[one.name])
-        pr.plot(drawn["pr"]["recall"], drawn["pr"]["precision"], color=colours[one.name])
+        # A curve is null where no protein has both contacts and other pairs.
+        if drawn["roc"]["tpr"] is not None:
+            roc.plot(drawn["roc"]["fpr"], drawn["roc"]["tpr"], color=colours[one.name])
+            pr.plot(drawn["pr"]["recall"], drawn["pr"]["precision"], color=colours[one.name])
     roc.plot([0, 1], [0, 1], color=INK, linestyle="--", linewidth=0.8)
     pr.axhline(areas["base_rate"].mean(), color=INK, linestyle="--", linewidth=0.8)
     step = 0.06
@@ -75,7 +77,8 @@ def training(results: Results) -> Figure | None:
     for axis in axes.flat[len(results.experiments) :]:
         axis.remove()
     axes[0, 0].xaxis.get_major_locator().set_params(integer=True)
-    figure.supxlabel("epoch", fontsize=8.5)
+    for axis in axes[-1]:
+        axis.set_xlabel("epoch")
     key_below(
         figure,
         {

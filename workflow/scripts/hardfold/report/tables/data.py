@@ -72,7 +72,7 @@ def barriers(results: Results) -> str:
         dates = part["date_barrier"].value_counts()
         counts = [count(dates.get(state, 0)) for state in ("passed", "failed", "unknown")]
         rows.append([split, count(len(part)), *counts, count((part["same_entry"] == "yes").sum())])
-    header = ["split", "chains", "date barrier passed", "failed", "not checked", "shares an entry with training"]
+    header = ["split", "chains", "date barrier passed", "failed", "not checked", "same entry was proposed for training"]
     return markdown_table(header, rows)
 
 

@@ -2,9 +2,10 @@
 
 import pandas as pd
 
-from hardfold.report.bands import BANDS, band
-from hardfold.report.format import UNKNOWN, count, interval, is_unknown, markdown_table, number, p_value, percent
+from hardfold.report.bands import BANDS
+from hardfold.report.format import UNKNOWN, count, interval, is_unknown, markdown_table, number, p_value, percent, words
 from hardfold.report.results import FLOOR, MEMORISATION, OFF_HEADLINE, Results
+from hardfold.splits import band
 
 
 def improvements(results: Results, arms: list[str]) -> str:
@@ -15,7 +16,6 @@ def improvements(results: Results, arms: list[str]) -> str:
         if entry["arm"] not in arms:
             continue
         mark = " (primary)" if (entry["arm"], entry["class"]) == endpoint else ""
-        worst = ", ".join(f"{one['target']} {number(one['difference'], signed=True)}" for one in entry["worst"])
         improved = [entry[key] for key in ("improved", "improved_low", "improved_high")]
         spread = [entry[key] for key in ("mean", "low", "high")]
         rows.append(
@@ -27,11 +27,20 @@ def improvements(results: Results, arms: list[str]) -> str:
                 p_value(entry["p"]),
                 p_value(entry["p_holm"]),
                 interval(*improved, digits=2),
-                worst,
             ]
         )
-    header = ["arm, class", "n", "mean difference", "median", "p", "p (Holm)", "fraction improved", "worst three"]
+    header = ["arm, class", "n", "mean difference", "median", "p", "p (Holm)", "fraction improved"]
     return markdown_table(header, rows)
+
+
+def regressions(results: Results) -> list[str]:
+    """For each headline arm, the targets that fared worst."""
+    lines = []
+    for entry in results.comparison["secondary"]:
+        if entry["arm"] in results.headline_arms and entry["class"] == "all":
+            worst = [f"{one['target']} ({number(one['difference'], signed=True)})" for one in entry["worst"]]
+            lines.append(f"Worst differences, arm `{entry['arm']}`: {words(worst)}.")
+    return lines
 
 
 def distribution(results: Results) -> str:

@@ -1,0 +1,57 @@
+import json
+
+import pytest
+
+from hardfold.report.bands import BANDS, by_band
+from hardfold.report.results import ResultsError, read_results
+from hardfold.splits import band
+
+
+def test_everything_is_read_and_empty_fields_are_unknown(results):
+    assert [one.name for one in results.experiments] == ["exp1", "exp2", "exp3", "exp4", "exp5", "exp6"]
+    assert [(run.arm, run.seed) for run in results.tunings][:2] == [("disjoint", 1), ("disjoint", 2)]
+    assert results.headline_arms == ["disjoint"]
+    assert results.summary.set_index("experiment")["distance_mae"].isna()["exp1"]
+    assert results.scores["nearest_training_identity"].isna().all()
+
+
+def test_chain_scores_are_means_over_seeds(results):
+    scores = results.scores
+    rows = scores[(scores["arm"] == "disjoint") & (scores["target"] == "2t00_A")]
+    assert len(rows) == 2
+    assert results.chain_scores("disjoint").loc[("2t00_A", "deep"), "tm"] == pytest.approx(rows["tm"].mean())
+
+
+@pytest.mark.parametrize("name", ["folding/comparison.json", "splits/audit.tsv", "experiments/exp3/predictions.h5"])
+def test_a_missing_file_is_named(own_results, name):
+    (own_results / name).unlink()
+    with pytest.raises(ResultsError, match=name):
+        read_results(own_results)
+
+
+def test_a_missing_key_column_and_a_bad_number_are_named(own_results):
+    path = own_results / "folding/comparison.json"
+    whole = path.read_text()
+    content = json.loads(whole)
+    del content["primary"]["low"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(ResultsError, match=r"comparison.json: primary: low missing"):
+        read_results(own_results)
+    path.write_text(whole)
+    scores = own_results / "folding/scores.tsv"
+    table = scores.read_text()
+    scores.write_text(table.replace("gdt_ts", "gdt", 1))
+    with pytest.raises(ResultsError, match=r"scores.tsv: column gdt_ts is missing"):
+        read_results(own_results)
+    scores.write_text(table.replace("\t11\t", "\tfar\t", 1))
+    with pytest.raises(ResultsError, match=r"column rmsd holds 'far'"):
+        read_results(own_results)
+
+
+def test_identity_bands(results):
+    assert {band(x) for x in (float("nan"), 0.0, 0.2, 0.3, 0.51)} == set(BANDS)
+    for when in ("before", "after"):
+        counts = by_band(results.audit, when)
+        assert list(counts) == BANDS
+        assert sum(counts.values()) == len(results.audit)
+    assert by_band(results.audit, "before")["30-50"] > by_band(results.audit, "after")["30-50"] == 0

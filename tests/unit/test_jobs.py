@@ -1,0 +1,38 @@
+"""Shards, library hashes, resources and progress."""
+
+import logging
+
+from hardfold import jobs
+
+
+def test_shards_hold_every_id_once_in_order():
+    ids = [f"c{i:03d}" for i in range(23)]
+    shards = jobs.shards(ids, 10, "chains")
+    assert list(shards) == ["chains0000", "chains0001", "chains0002"]
+    assert sum(shards.values(), []) == ids
+    assert max(map(len, shards.values())) == 10
+
+
+def test_library_hash_follows_the_content_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(jobs, "LIBRARY", tmp_path)
+    (tmp_path / "room").mkdir()
+    for name, text in (("one.py", "a = 1"), ("room/__init__.py", ""), ("room/two.py", "b = 2")):
+        (tmp_path / name).write_text(text)
+    before = jobs.library_hashes("one", "room")
+    (tmp_path / "room/two.py").write_text("b = 2")
+    assert jobs.library_hashes("one", "room") == before
+    (tmp_path / "room/two.py").write_text("b = 3")
+    after = jobs.library_hashes("one", "room")
+    assert after["room"] != before["room"] and after["one"] == before["one"]
+
+
+def test_resources_double_with_the_attempt():
+    assert [jobs.memory(500)(None, attempt) for attempt in (1, 2, 3)] == [500, 1000, 2000]
+    assert jobs.runtime(10)(None, 2) == 20
+
+
+def test_progress_yields_all_and_logs_an_estimate(caplog):
+    with caplog.at_level(logging.INFO):
+        assert list(jobs.progress("abc", 3, "letters", every=0)) == ["a", "b", "c"]
+    assert "letters: 1 of 3, about" in caplog.text
+    assert "letters: 3 of 3 in" in caplog.text

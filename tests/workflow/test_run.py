@@ -1,0 +1,191 @@
+"""The real Snakefile on a tiny configuration: from structures to the report, then nothing to be done.
+
+Real chains and the real pool's sequences, fewer of them; models of the right architectures with untrained weights.
+"""
+
+import gzip
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from hardfold import backbones
+from hardfold.folding.model import build_model, save_model, tiny_config
+
+ROOT = Path(__file__).parents[2]
+pytestmark = [
+    pytest.mark.workflow,
+    pytest.mark.skipif(
+        not (shutil.which("hhblits") and shutil.which("mmseqs")), reason="HH-suite or MMseqs2 is not installed"
+    ),
+]
+
+CHAINS, TARGETS, SEQUENCES = 14, 4, 120
+
+OPTIONS = {
+    "shard_size": 6,
+    "inputs": {"chains": "chains.tsv", "targets": "targets.tsv"},
+    "alignments": {"pool": "pool.fasta", "cache": "cache", "iterations": 1},
+    "splits": {"validation": 0.2, "test": 0.2},
+    "weights": {"folder": "models"},
+    "experiments": {
+        "defaults": {
+            "esm2_name": "esm2_t2_tiny",
+            "esm_msa_name": "esm_msa1b_t2_tiny",
+            "num_msa_rows": 4,
+            "num_layers_to_freeze_esm2": 1,
+            "num_layers_to_freeze_msa": 2,
+            "fusion_dim": 8,
+            "fusion_num_layers": 1,
+            "fusion_num_heads": 2,
+            "num_epochs": 1,
+        },
+    },
+    "folding": {
+        "model": "esmfold_tiny",
+        "seeds": [1],
+        "adapter": {"blocks": 2, "rank": 2, "alpha": 2},
+        "training": {"steps": 3, "warmup": 1, "batch_size": 2, "crop": 24, "validate_every": 2},
+        "recycles": 0,
+    },
+    "scoring": {"random_walks": 3, "bootstrap": 200},
+}
+
+
+def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder]
+    command += ["--configfile", folder / "tiny.yaml", "--cores", "2", *arguments]
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A working directory of its own with a small part of the embedded data and untrained models."""
+    folder = tmp_path_factory.mktemp("run")
+    for name in ("config", "resources"):
+        (folder / name).symlink_to(ROOT / name)
+    demo = ROOT / "resources/demo"
+    chains = pd.read_csv(demo / "chains.tsv", sep="\t", dtype=str, keep_default_na=False).head(CHAINS)
+    # One chain whose file is not in the mirror: it must be reported, not stop the run.
+    chains.loc[len(chains)] = {"chain": "9zzz_A"}
+    chains.fillna("").to_csv(folder / "chains.tsv", sep="\t", index=False)
+    targets = pd.read_csv(demo / "targets.tsv", sep="\t", dtype=str, keep_default_na=False)
+    targets.groupby("class").head(TARGETS // 2).to_csv(folder / "targets.tsv", sep="\t", index=False)
+    with gzip.open(demo / "pool.fasta.gz", "rt") as pool:
+        (folder / "pool.fasta").write_text("".join(pool.readline() for _ in range(2 * SEQUENCES)))
+    models = folder / "models"
+    models.mkdir()
+    torch.manual_seed(0)
+    backbones.save(backbones.build_esm2(2, 16, 2)[0], models / "esm2_t2_tiny.pt")
+    backbones.save(backbones.build_esm2(3, 16, 2)[0], models / "esm2_t3_tiny.pt")
+    backbones.save(backbones.build_esm_msa(2, 16, 2)[0], models / "esm_msa1b_t2_tiny.pt")
+    save_model(build_model(tiny_config()), models / "esmfold_tiny")
+    # --configfile merges over the embedded default: its six experiments stay, exp6 gets the larger of the two.
+    OPTIONS["experiments"]["runs"] = {"exp6": {"esm2_name": "esm2_t3_tiny", "num_layers_to_freeze_esm2": 2}}
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(OPTIONS))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def results(folder):
+    run = snakemake(folder)
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-6000:]
+    (folder / "run.log").write_text(run.stdout + run.stderr)
+    return folder / "results"
+
+
+def table(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+
+
+def test_the_report_is_written(results):
+    page = (results / "report/report.html").read_text()
+    assert "data:image/png;base64," in page
+    assert "<script src" not in page and "http-equiv" not in page
+    assert (results / "report/report.md").stat().st_size > 2000
+
+
+def test_every_chain_and_target_has_a_quality_row(results):
+    quality = table(results / "structures/qc.tsv").set_index("chain")
+    assert len(quality) == CHAINS + 1 + TARGETS
+    assert quality.loc["9zzz_A", "status"] == "dropped" and "mirror" in quality.loc["9zzz_A", "reason"]
+    kept = quality[quality["status"] == "kept"]
+    assert len(kept) == CHAINS + TARGETS
+    # The source holds none of these: they count as not checked, never as passed.
+    assert (kept["checks_not_possible"] == "resolution,method,release_date").all()
+
+
+def test_every_kept_chain_is_aligned_and_assigned(results):
+    kept = set(table(results / "structures/qc.tsv").query("status == 'kept'")["chain"])
+    assert set(table(results / "alignments/summary.tsv")["chain"]) == kept
+    assert set(table(results / "splits/assignment.tsv")["chain"]) == kept
+    assert (table(results / "splits/audit.tsv")["date_barrier"] == "unknown").all()
+
+
+def test_scores_cover_every_target_arm_and_seed(results):
+    scores = table(results / "folding/scores.tsv")
+    runs = set(zip(scores["arm"], scores["seed"], strict=True))
+    assert runs == {("baseline", "0"), ("disjoint", "1"), ("memorisation", "1"), ("random_walk", "0")}
+    assert (scores.groupby(["arm", "seed"])["target"].nunique() == TARGETS).all()
+    assert scores["tm"].astype(float).between(0, 1).all()
+
+
+def test_the_untrained_adapter_changes_nothing(results):
+    for arm in ("disjoint", "memorisation"):
+        assert json.loads((results / f"folding/{arm}/seed1/training.json").read_text())["step0_max_difference"] == 0
+
+
+def test_the_primary_endpoint_is_the_configured_one(results):
+    primary = json.loads((results / "folding/comparison.json").read_text())["primary"]
+    assert (primary["arm"], primary["class"], primary["n"]) == ("disjoint", "all", TARGETS)
+
+
+def test_six_experiments_are_summarised(results):
+    summary = table(results / "experiments/summary.tsv")
+    assert summary["experiment"].tolist() == [f"exp{n}" for n in range(1, 7)]
+    assert summary["roc_auc"].astype(float).between(0, 1).all()
+    # exp1 has no distances and no angles: unknown, not 0.
+    assert summary.loc[0, "distance_mae"] == "" and summary.loc[0, "angle_mae"] == ""
+
+
+def test_nothing_is_left_to_be_done(results, folder):
+    again = snakemake(folder, "--dry-run")
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+
+def test_the_report_comes_back_without_training(results, folder):
+    (results / "report/report.html").unlink()
+    planned = snakemake(folder, "--dry-run", "report")
+    assert "write_report" in planned.stdout and "train_experiment" not in planned.stdout
+
+
+def test_a_changed_option_reruns_what_rests_on_it_and_no_more(results, folder):
+    planned = snakemake(folder, "--dry-run", "--config", "scoring={random_walks: 3, bootstrap: 300}")
+    assert "compare_arms" in planned.stdout
+    assert "train_experiment" not in planned.stdout and "finetune_folding" not in planned.stdout
+
+
+def test_a_misspelt_key_is_refused_by_name_before_any_job(folder):
+    refused = snakemake(folder, "--dry-run", "--config", "splits={identiy: 0.3}")
+    assert refused.returncode != 0
+    message = refused.stdout + refused.stderr
+    assert "splits: unknown key identiy" in message and "Traceback" not in message
+
+
+def test_a_missing_database_is_refused_by_name_before_any_job(folder):
+    refused = snakemake(folder, "--dry-run", "--config", "alignments={database: nowhere/uniclust}")
+    assert refused.returncode != 0
+    message = refused.stdout + refused.stderr
+    assert "nowhere/uniclust_a3m.ffdata does not exist" in message and "Traceback" not in message
+
+
+def test_one_gpu_job_at_a_time_unless_told_otherwise(results, folder):
+    assert "Provided resources: gpu=1" in (folder / "run.log").read_text()
