@@ -54,7 +54,9 @@ def test_chain_named_na_is_text(tmp_path):
     assert tables.read_chains(path)["chain"].tolist() == ["1abc_NA"]
 
 
-@pytest.mark.parametrize(("text", "expected"), [("", None), ("5-120", (5, 120)), ("-3-10", (-3, 10)), ("-9--2", (-9, -2))])
+@pytest.mark.parametrize(
+    ("text", "expected"), [("", None), ("5-120", (5, 120)), ("-3-10", (-3, 10)), ("-9--2", (-9, -2))]
+)
 def test_ranges(text, expected):
     assert tables.parse_range(text) == expected
 

@@ -3,7 +3,6 @@
 import csv
 import logging
 import random
-import subprocess
 import tempfile
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from hardfold import registry
 from hardfold.alignment import read_a3m, select_rows
+from hardfold.search import run_tool
 from hardfold.structure import Chain, load_chains
 from hardfold.tables import whole_file, write
 
@@ -115,12 +115,12 @@ def _align(queries: dict[str, str], pool: list[str], threads: int):
         _write_fasta(queries, work / "queries.fasta")
         _write_fasta({str(index): sequence for index, sequence in enumerate(pool)}, work / "pool.fasta")
         for name in ("queries", "pool"):
-            _mmseqs("createdb", work / f"{name}.fasta", work / name)
+            run_tool("mmseqs", "createdb", work / f"{name}.fasta", work / name)
         found = [work / "queries", work / "pool", work / "hits"]
-        options = ["-s", "5.7", "-e", "1e-3", "--max-seqs", "500", "-a", "--threads", str(threads)]
-        _mmseqs("search", *found, work / "tmp", *options)
-        _mmseqs("result2msa", *found, work / "msa", "--msa-format-mode", "6", "--threads", str(threads))
-        _mmseqs("unpackdb", work / "msa", work / "a3m", "--unpack-name-mode", "0", "--unpack-suffix", ".a3m")
+        options = ["-s", 5.7, "-e", 1e-3, "--max-seqs", 500, "-a", "--threads", threads]
+        run_tool("mmseqs", "search", *found, work / "tmp", *options)
+        run_tool("mmseqs", "result2msa", *found, work / "msa", "--msa-format-mode", "6", "--threads", threads)
+        run_tool("mmseqs", "unpackdb", work / "msa", work / "a3m", "--unpack-name-mode", "0", "--unpack-suffix", ".a3m")
         with open(work / "queries.lookup") as lookup:
             keys = {name: key for key, name, *_ in csv.reader(lookup, delimiter="\t")}
         for name, query in queries.items():
@@ -133,9 +133,10 @@ def _near(queries, pool, max_evalue, min_identity, threads):
         work = Path(folder)
         _write_fasta(queries, work / "queries.fasta")
         _write_fasta(pool, work / "pool.fasta")
-        _mmseqs("easy-search", work / "queries.fasta", work / "pool.fasta", work / "hits.tsv", work / "tmp", "-s", "7.5",
-                "-e", "10", "--max-seqs", "10000", "--format-output", "query,target,fident,alnlen,qlen,tlen,evalue",
-                "--threads", str(threads))  # fmt: skip
+        files = [work / name for name in ("queries.fasta", "pool.fasta", "hits.tsv", "tmp")]
+        options = ["-s", 7.5, "-e", 10, "--max-seqs", 10000, "--threads", threads]
+        columns = ["--format-output", "query,target,fident,alnlen,qlen,tlen,evalue"]
+        run_tool("mmseqs", "easy-search", *files, *options, *columns)
         with open(work / "hits.tsv") as handle:
             for query, subject, identity, columns, *lengths, evalue in csv.reader(handle, delimiter="\t"):
                 coverage = int(columns) / min(map(int, lengths))
@@ -145,10 +146,6 @@ def _near(queries, pool, max_evalue, min_identity, threads):
 
 def _write_fasta(records: dict[str, str], path: Path) -> None:
     path.write_text("".join(f">{name}\n{sequence}\n" for name, sequence in sorted(records.items())))
-
-
-def _mmseqs(command: str, *arguments: str | Path) -> None:
-    subprocess.run(["mmseqs", command, *map(str, arguments), "-v", "1"], check=True)
 
 
 def load_stretches(data: Path, group: str) -> dict[str, Chain]:

@@ -35,7 +35,7 @@ MIN_SEPARATION = 6  # pairs nearer along the chain teach a contact head nothing
 
 
 def mask_tokens(tokens: Tensor, alphabet: esm.Alphabet, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """(input, target), both shaped as `tokens`: 15 % of the residues and gaps hidden 80/10/10, target -100 elsewhere."""
+    """(input, target), both shaped as `tokens`: 15 % of residues and gaps hidden 80/10/10, target -100 elsewhere."""
     letters = torch.tensor([alphabet.get_idx(letter) for letter in RESIDUES])
     hideable = torch.isin(tokens, torch.cat([letters, torch.tensor([alphabet.get_idx("-")])]))
     draw = torch.rand(tokens.shape, generator=generator)

@@ -107,7 +107,9 @@ def read_results(root: Path) -> Results:
     The configuration in provenance.json says which experiments, arms and seeds belong to the run.
     """
     root = Path(root)
-    provenance = _json(root / "provenance.json", {"config", "packages", "tools", "inputs", "host", "written", "commit"})
+    provenance = _json(
+        root / "provenance.json", {"config", "packages", "tools", "inputs", "host", "written", "commit", "modified"}
+    )
     config = provenance["config"]
     folding = config["folding"]
     return Results(

@@ -4,19 +4,19 @@ import pandas as pd
 import yaml
 
 from hardfold.report import verdict
-from hardfold.report.format import count, markdown_table, words
+from hardfold.report.format import count, markdown_table, percent, words
 from hardfold.report.results import EMBEDDED_FOLDER, Results
 from hardfold.report.tables.training import converged
 
-SHOWN_DIGITS = 16  # of a sha256
+SHOWN_DIGITS = 12  # of a sha256
 
 
 def host(results: Results) -> str:
     record = results.provenance
     commit = record["commit"]
-    if commit and record.get("modified"):
+    if record["modified"]:
         commit += ", with uncommitted changes"
-    rows = [["written", record["written"]], ["commit", commit], ["hardfold", record.get("hardfold")]]
+    rows = [["written", record["written"]], ["commit", commit]]
     rows += [[f"host {key}", value] for key, value in record["host"].items()]
     rows += [[tool, version] for tool, version in record["tools"].items()]
     return markdown_table(["", "value"], rows, numeric_from=2)
@@ -34,12 +34,12 @@ def inputs(results: Results) -> str:
 
 
 def weights(results: Results) -> str:
-    rows = []
-    for model in results.weights:
-        kind = "embedded stand-in" if model["name"] in results.stand_ins else "as configured"
-        for name, digest in sorted(model["files"].items()):
-            rows.append([f"`{model['name']}`", kind, f"`{model['source']}`", f"`{name}`", f"`{digest[:SHOWN_DIGITS]}`"])
-    header = ["model", "kind", "source", "file", f"sha256 (first {SHOWN_DIGITS} digits)"]
+    rows = [
+        [f"`{model['name']}`", f"`{model['source']}`", f"`{name}`", f"`{digest[:SHOWN_DIGITS]}`"]
+        for model in results.weights
+        for name, digest in sorted(model["files"].items())
+    ]
+    header = ["model", "source", "file", f"sha256 (first {SHOWN_DIGITS} digits)"]
     return markdown_table(header, rows, numeric_from=len(header))
 
 
@@ -73,8 +73,8 @@ def limits(results: Results) -> list[str]:
             "chains: a release date or the cut-off is not known."
         )
     items.append(
-        "The sequence barrier rests on searches at about 30 % identity and on profiles: it does not exclude remote "
-        "homologues of the same fold."
+        f"The sequence barrier rests on {percent(results.config['splits']['leakage']['identity'])} identity "
+        "and on profile searches: it does not exclude remote homologues of the same fold."
     )
     if _released(results):
         items.append(

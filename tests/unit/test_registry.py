@@ -1,0 +1,65 @@
+"""The readers of registry packages, on small files in the packages' layouts."""
+
+import json
+import struct
+import zipfile
+
+import numpy as np
+import pytest
+
+from hardfold.registry import SIDECHAINNET_SEQUENCES, StructureDatabase, read_full_sequences
+
+
+def text(value):
+    return struct.pack("<I", len(value)) + value.encode()
+
+
+@pytest.fixture
+def database(tmp_path):
+    """Two stretches of 2 and 3 residues, laid out as promod3 writes its structure database."""
+    content = bytearray(struct.pack("<II", 1234, 2)).ljust(0x4D, b"\0") + struct.pack("<Q", 2)
+    content += text("1ABC") + text("A") + struct.pack("<IHH3f", 0, 2, 10, 1.0, 2.0, 3.0)
+    content += text("2xyz") + text("b") + struct.pack("<IHH3f", 2, 3, 65000, 0.0, 0.0, 0.0)
+    arrays = [
+        np.frombuffer(b"ACDEF", "S1"),
+        np.arange(60, dtype="<u2").reshape(5, 4, 3) * 100,
+        np.zeros((5, 2), "<i2"),
+        np.zeros(5, "<u2"),
+        np.zeros(5, "<u2"),
+        np.frombuffer(b"HHEEC", "S1"),
+        np.full((5, 20), 500, "<i2"),
+        np.zeros((5, 20), "<i2"),
+    ]
+    for array in arrays:
+        content += struct.pack("<II", 5, 0) + array.tobytes()
+    path = tmp_path / "structure_db.dat"
+    path.write_bytes(bytes(content))
+    return path
+
+
+def test_structure_database(database):
+    records = StructureDatabase(database)
+    assert len(records) == 2 and records.identity(1) == "2xyz_b" and records.length(1) == 3
+    first, second = records[0], records[1]
+    assert (first.id, first.sequence, first.first_number) == ("1abc_A", "AC", 10)
+    assert second.sequence == "DEF" and second.first_number == 65000
+    assert first.coordinates[0, 0].tolist() == [-1.0, -1.0, -1.0]  # 0, 1, 2 angstrom less the shift
+    assert second.coordinates[0, 0].tolist() == [24.0, 25.0, 26.0]
+    assert np.allclose(first.profile.sum(axis=1), 1)
+
+
+def test_another_file_is_refused(tmp_path):
+    path = tmp_path / "structure_db.dat"
+    path.write_bytes(b"\0" * 200)
+    with pytest.raises(ValueError, match="not a promod3 structure database"):
+        StructureDatabase(path)
+
+
+def test_full_sequences_of_the_first_model_alone(tmp_path):
+    annotations = {"1ABC_1_A": "AC", "1ABC_2_A": "GG", "d1abca_": "WW", "2XYZ_1_b": "DEF"}
+    wheel = tmp_path / "sidechainnet.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr(
+            SIDECHAINNET_SEQUENCES, json.dumps({name: {"Sequence": value} for name, value in annotations.items()})
+        )
+    assert read_full_sequences(wheel) == {"1abc_A": "AC", "2xyz_b": "DEF"}
