@@ -18,12 +18,15 @@ report: "workflow/report/workflow.rst"
 sys.path.insert(0, str(Path(workflow.current_basedir.path, "workflow/scripts")))
 
 
+from hardfold.jobs import gpu_slots
+
+
 # Local runs share one GPU unless --resources gpu=N says otherwise; clusters count per job.
 resource_scopes:
     gpu="local",
 
 
-workflow.global_resources.setdefault("gpu", 1)
+workflow.global_resources.setdefault("gpu", gpu_slots())
 
 
 include: "workflow/rules/common.smk"

@@ -8,7 +8,6 @@ Needs apt-get, pip, dpkg-deb, mmseqs and blastdbcmd (Debian: mmseqs2, ncbi-blast
 import csv
 import gzip
 import random
-import subprocess
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -19,6 +18,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1] / "workflow/scripts"))
 
 from hardfold import registry  # noqa: E402
+from hardfold.search import run_tool  # noqa: E402
 
 SEED = 1
 LENGTHS = range(44, 129)
@@ -26,8 +26,10 @@ CHAINS, DEEP_CHAINS = 100, 84  # chains for training, validation and test; how m
 TARGETS_A_CLASS = 16
 HARD, DEEP = 8, 64  # homologues in the whole of Swiss-Prot: fewer than HARD, at least DEEP
 HOMOLOGUES_A_CHAIN, LONGEST_HOMOLOGUE, DECOYS = 80, 260, 200
-ONE_TO_THREE = {gemmi.find_tabulated_residue(name).one_letter_code: name for name in gemmi.expand_one_letter_sequence(
-    "ACDEFGHIKLMNPQRSTVWY", gemmi.ResidueKind.AA)}
+ONE_TO_THREE = {
+    gemmi.find_tabulated_residue(name).one_letter_code: name
+    for name in gemmi.expand_one_letter_sequence("ACDEFGHIKLMNPQRSTVWY", gemmi.ResidueKind.AA)
+}
 
 
 def candidates(database, full_sequences):
@@ -50,9 +52,8 @@ def mmseqs_search(queries, subjects, folder, *options):
     folder.mkdir(parents=True, exist_ok=True)
     for name, records in (("queries", queries), ("subjects", subjects)):
         (folder / f"{name}.fasta").write_text("".join(f">{key}\n{value}\n" for key, value in sorted(records.items())))
-    subprocess.run(
-        ["mmseqs", "easy-search", folder / "queries.fasta", folder / "subjects.fasta", folder / "hits.tsv",
-         folder / "tmp", "--format-output", "query,target,fident,qcov,evalue", "-v", "1", *options], check=True)
+    files = [folder / name for name in ("queries.fasta", "subjects.fasta", "hits.tsv", "tmp")]
+    run_tool("mmseqs", "easy-search", *files, "--format-output", "query,target,fident,qcov,evalue", *options)
     with open(folder / "hits.tsv") as handle:
         return [(q, t, float(i), float(c), float(e)) for q, t, i, c, e in csv.reader(handle, delimiter="\t")]
 
@@ -61,8 +62,8 @@ def representatives(records, folder):
     """Ids of one sequence a cluster at 40 % identity over 80 % of both."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "all.fasta").write_text("".join(f">{key}\n{value}\n" for key, value in sorted(records.items())))
-    subprocess.run(["mmseqs", "easy-cluster", folder / "all.fasta", folder / "clusters", folder / "tmp",
-                    "--min-seq-id", "0.4", "-c", "0.8", "-v", "1"], check=True)
+    files = [folder / name for name in ("all.fasta", "clusters", "tmp")]
+    run_tool("mmseqs", "easy-cluster", *files, "--min-seq-id", 0.4, "-c", 0.8)
     return sorted({line.split("\t")[0] for line in open(folder / "clusters_cluster.tsv")})
 
 
@@ -106,8 +107,12 @@ def mmcif(stretch, full, source):
     for tag in ("_exptl.method", "_refine.ls_d_res_high", "_pdbx_audit_revision_history.revision_date"):
         block.set_pair(tag, "?")
     block.set_pair("_hardfold_source.coordinates", gemmi.cif.quote("promod3-data 3.2.1+ds-6 structure_db.dat"))
-    block.set_pair("_hardfold_source.sequence", gemmi.cif.quote(
-        "sidechainnet 1.0.1, full chain" if source == "full" else "promod3-data 3.2.1+ds-6, the stored stretch only"))
+    block.set_pair(
+        "_hardfold_source.sequence",
+        gemmi.cif.quote(
+            "sidechainnet 1.0.1, full chain" if source == "full" else "promod3-data 3.2.1+ds-6, the stored stretch only"
+        ),
+    )
     column = block.find(["_atom_site.occupancy", "_atom_site.B_iso_or_equiv"])
     for row in column:
         row[0] = row[1] = "?"
@@ -129,9 +134,11 @@ def write_table(path, header, rows):
 def main(folder):
     packages = registry.download_packages(folder)
     database = registry.StructureDatabase(
-        registry.extract_debian(packages["promod3-data"], registry.PROMOD3_DATABASE, folder / "unpacked"))
+        registry.extract_debian(packages["promod3-data"], registry.PROMOD3_DATABASE, folder / "unpacked")
+    )
     swissprot = registry.read_swissprot(
-        registry.extract_debian(packages["metastudent-data"], registry.SWISSPROT_FOLDER, folder / "unpacked"))
+        registry.extract_debian(packages["metastudent-data"], registry.SWISSPROT_FOLDER, folder / "unpacked")
+    )
     records = candidates(database, registry.read_full_sequences(packages["sidechainnet"]))
     sequences = {key: full for key, (_, full, _) in records.items()}
     chosen = representatives(sequences, folder / "cluster")
@@ -144,29 +151,39 @@ def main(folder):
     chosen = [key for key in chosen if by_entry[key[:4]] == key]
     sequences = {key: sequences[key] for key in chosen}
 
-    depth = homologues(mmseqs_search(sequences, swissprot, folder / "depth", "-s", "5.7", "-e", "1e-3",
-                                     "--max-seqs", "2000"))
+    depth = homologues(
+        mmseqs_search(sequences, swissprot, folder / "depth", "-s", "5.7", "-e", "1e-3", "--max-seqs", "2000")
+    )
     full = [key for key in chosen if records[key][2] == "full"]
     thin = {key: sequences[key] for key in full if len(depth[key]) < HARD and len(sequences[key]) >= 50}
     confirmed = homologues(mmseqs_search(thin, swissprot, folder / "thin", "-s", "7.5", "-e", "1e-3"))
     hard = [key for key in full if key in thin and len(confirmed[key]) < HARD][:TARGETS_A_CLASS]
     deep = [key for key in full if len(depth[key]) >= DEEP and len(sequences[key]) >= 50][:TARGETS_A_CLASS]
-    targets = {key: "hard" for key in hard} | {key: "deep" for key in deep}
+    targets = dict.fromkeys(hard, "hard") | dict.fromkeys(deep, "deep")
 
     # A generous search finds what a strict one would miss: a chain with any hit to a target above 25 % identity,
     # or with a likely relation at any identity, is no training chain.
-    near = mmseqs_search({key: sequences[key] for key in targets}, sequences, folder / "near", "-s", "7.5", "-e", "10",
-                         "--max-seqs", "5000")
+    near = mmseqs_search(
+        {key: sequences[key] for key in targets},
+        sequences,
+        folder / "near",
+        "-s",
+        "7.5",
+        "-e",
+        "10",
+        "--max-seqs",
+        "5000",
+    )
     related = {subject for _, subject, identity, _, evalue in near if identity > 0.25 or evalue <= 0.1}
     free = [key for key in chosen if key not in targets and key not in related]
     chains = [key for key in free if len(depth[key]) >= DEEP][:DEEP_CHAINS]
     chains += [key for key in free if key not in chains][: CHAINS - len(chains)]
 
-    pool = set()
+    pool, short_sequences = set(), {name for name in swissprot if len(swissprot[name]) <= LONGEST_HOMOLOGUE}
     for key in [*chains, *targets]:
-        short = sorted(name for name in depth[key] | confirmed.get(key, set()) if len(swissprot[name]) <= LONGEST_HOMOLOGUE)
+        short = sorted(name for name in depth[key] | confirmed.get(key, set()) if name in short_sequences)
         pool.update(order.sample(short, min(len(short), HOMOLOGUES_A_CHAIN)))
-    pool.update(order.sample(sorted(name for name in swissprot if len(swissprot[name]) <= LONGEST_HOMOLOGUE), DECOYS))
+    pool.update(order.sample(sorted(short_sequences), DECOYS))
 
     structures = HERE / "structures"
     structures.mkdir(exist_ok=True)
@@ -175,12 +192,28 @@ def main(folder):
     for key in [*chains, *targets]:
         write_gzip(structures / f"{key[:4]}.cif.gz", mmcif(*records[key]))
     write_gzip(HERE / "pool.fasta.gz", "".join(f">{name}\n{swissprot[name]}\n" for name in sorted(pool)))
-    write_table(HERE / "chains.tsv", ["chain", "auth_range", "split", "sequence_source", "homologues"],
-                [(key, "", "", records[key][2], len(depth[key])) for key in chains])
-    write_table(HERE / "targets.tsv",
-                ["target", "chain", "auth_range", "class", "round", "in_baseline_training_period", "sequence_source", "homologues"],
-                [(key, key, "", kind, "", "", records[key][2], len(confirmed[key] if kind == "hard" else depth[key]))
-                 for key, kind in targets.items()])
+    write_table(
+        HERE / "chains.tsv",
+        ["chain", "auth_range", "split", "sequence_source", "homologues"],
+        [(key, "", "", records[key][2], len(depth[key])) for key in chains],
+    )
+    write_table(
+        HERE / "targets.tsv",
+        [
+            "target",
+            "chain",
+            "auth_range",
+            "class",
+            "round",
+            "in_baseline_training_period",
+            "sequence_source",
+            "homologues",
+        ],
+        [
+            (key, key, "", kind, "", "", records[key][2], len(confirmed[key] if kind == "hard" else depth[key]))
+            for key, kind in targets.items()
+        ],
+    )
     print(f"{len(chains)} chains, {len(hard)} hard and {len(deep)} deep targets, {len(pool)} sequences in the pool")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+
 from hardfold import dataset
 from hardfold.__main__ import main
 from hardfold.alignment import AlignmentError

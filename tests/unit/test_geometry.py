@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from hardfold import geometry
 
 NAN = np.nan

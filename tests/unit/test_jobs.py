@@ -1,6 +1,7 @@
 """Shards, library hashes, resources and progress."""
 
 import logging
+import os
 
 from hardfold import jobs
 
@@ -9,7 +10,7 @@ def test_shards_hold_every_id_once_in_order():
     ids = [f"c{i:03d}" for i in range(23)]
     shards = jobs.shards(ids, 10, "chains")
     assert list(shards) == ["chains0000", "chains0001", "chains0002"]
-    assert sum(shards.values(), []) == ids
+    assert [id for shard in shards.values() for id in shard] == ids
     assert max(map(len, shards.values())) == 10
 
 
@@ -36,3 +37,10 @@ def test_progress_yields_all_and_logs_an_estimate(caplog):
         assert list(jobs.progress("abc", 3, "letters", every=0)) == ["a", "b", "c"]
     assert "letters: 1 of 3, about" in caplog.text
     assert "letters: 3 of 3 in" in caplog.text
+
+
+def test_one_job_has_the_gpu_and_without_one_cores_are_the_limit(tmp_path):
+    assert jobs.gpu_slots(tmp_path) == os.cpu_count()
+    (tmp_path / "nvidia0").touch()
+    (tmp_path / "nvidia1").touch()
+    assert jobs.gpu_slots(tmp_path) == 1

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hardfold import structure
-from hardfold.structure import Chain, StructureError, read_chain, read_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from hardfold import structure
+from hardfold.structure import Chain, StructureError, read_chain, read_model
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the shared data folder is absent")

@@ -28,7 +28,7 @@ def test_target_names_that_would_break_a_path_are_refused(tmp_path, target):
 
 def test_repeated_chain_is_refused(tmp_path):
     path = write_text(tmp_path / "chains.tsv", "chain\n1abc_A\n1abc_A\n")
-    with pytest.raises(TableError, match="1abc_A.*twice"):
+    with pytest.raises(TableError, match=r"1abc_A.*twice"):
         tables.read_chains(path)
 
 

@@ -6,7 +6,6 @@ import torch
 
 from hardfold import backbones
 from hardfold.folding.model import load_model, tiny_config
-from hardfold.folding.module import FoldingModule
 from hardfold.pretraining.folding import PretrainingModule, train_folding_model
 from hardfold.pretraining.publish import publish
 

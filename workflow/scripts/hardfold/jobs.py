@@ -1,7 +1,8 @@
-"""What the workflow needs to lay out jobs: shards, library hashes, resources, logs. Imports neither torch nor pandas."""
+"""What the workflow needs to lay out jobs: shards, library hashes, resources, logs. Imports no torch, no pandas."""
 
 import hashlib
 import logging
+import os
 import sys
 import time
 from pathlib import Path
@@ -34,9 +35,14 @@ def runtime(base_minutes: int):
     return lambda wildcards, attempt: base_minutes * 2 ** (attempt - 1)
 
 
+def gpu_slots(devices: str = "/dev") -> int:
+    """How many jobs that ask for a GPU run at once on this machine: one on its GPU, one a core where it has none."""
+    return 1 if any(Path(devices).glob("nvidia[0-9]*")) else os.cpu_count()
+
+
 def start_log(path: str) -> None:
     """Send this process's output, logging and uncaught tracebacks to the job's log file."""
-    sys.stdout = sys.stderr = open(path, "w", buffering=1)
+    sys.stdout = sys.stderr = open(path, "w", buffering=1)  # noqa: SIM115 (open until the process ends)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.captureWarnings(True)
 

@@ -149,13 +149,14 @@ def _build(pool, prefix, work, threads):
     )
     cs219 = _read_index(work / "raw_cs219.ffindex")
     logging.info("HMMs of %d clusters", len(a3m))
+    parts = range(min(threads, len(a3m)))
     with ThreadPoolExecutor(threads) as executor:
-        list(executor.map(lambda part: _make_hmms(work, a3m, part, threads), range(threads)))
+        list(executor.map(lambda part: _make_hmms(work, a3m, part, len(parts)), parts))
 
     order = sorted(a3m, key=lambda key: (-cs219[key][1], key))
     _write_ordered(f"{prefix}_a3m", order, [(work / "raw_a3m.ffdata", a3m)])
     _write_ordered(f"{prefix}_cs219", order, [(work / "raw_cs219.ffdata", cs219)])
-    hmms = [(work / f"raw_hhm{part}.ffdata", _read_index(work / f"raw_hhm{part}.ffindex")) for part in range(threads)]
+    hmms = [(work / f"raw_hhm{part}.ffdata", _read_index(work / f"raw_hhm{part}.ffindex")) for part in parts]
     _write_ordered(f"{prefix}_hhm", order, hmms, drop=re.compile(rb"^(?:DATE|COM) .*\n", re.MULTILINE))
 
 
