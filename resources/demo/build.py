@@ -10,6 +10,7 @@ import gzip
 import random
 import sys
 from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 
 import gemmi
@@ -22,10 +23,11 @@ from hardfold.search import run_tool  # noqa: E402
 
 SEED = 1
 LENGTHS = range(44, 129)
-CHAINS, DEEP_CHAINS = 100, 84  # chains for training, validation and test; how many of them have a deep alignment
+CHAINS, DEEP_CHAINS = 99, 83  # chains for training, validation and test; how many of them have a deep alignment
 TARGETS_A_CLASS = 16
 HARD, DEEP = 8, 64  # homologues in the whole of Swiss-Prot: fewer than HARD, at least DEEP
 HOMOLOGUES_A_CHAIN, LONGEST_HOMOLOGUE, DECOYS = 80, 260, 200
+FLANK = 20  # residues kept on either side of the aligned part of a longer homologue
 ONE_TO_THREE = {
     gemmi.find_tabulated_residue(name).one_letter_code: name
     for name in gemmi.expand_one_letter_sequence("ACDEFGHIKLMNPQRSTVWY", gemmi.ResidueKind.AA)
@@ -47,15 +49,33 @@ def candidates(database, full_sequences):
     return found
 
 
+@dataclass(frozen=True)
+class Hit:
+    """One row of an MMseqs2 search; `coverage` of the query, `start` and `end` (from 1) on the subject."""
+
+    query: str
+    subject: str
+    identity: float
+    coverage: float
+    shorter_coverage: float
+    evalue: float
+    start: int
+    end: int
+
+
 def mmseqs_search(queries, subjects, folder, *options):
-    """Rows (query, subject, identity, query coverage, e-value) of an MMseqs2 search between two {id: sequence}."""
+    """The hits of an MMseqs2 search between two {id: sequence}."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, records in (("queries", queries), ("subjects", subjects)):
         (folder / f"{name}.fasta").write_text("".join(f">{key}\n{value}\n" for key, value in sorted(records.items())))
     files = [folder / name for name in ("queries.fasta", "subjects.fasta", "hits.tsv", "tmp")]
-    run_tool("mmseqs", "easy-search", *files, "--format-output", "query,target,fident,qcov,evalue", *options)
+    columns = "query,target,fident,qcov,tcov,evalue,tstart,tend"
+    run_tool("mmseqs", "easy-search", *files, "--format-output", columns, *options)
     with open(folder / "hits.tsv") as handle:
-        return [(q, t, float(i), float(c), float(e)) for q, t, i, c, e in csv.reader(handle, delimiter="\t")]
+        return [
+            Hit(q, t, float(i), float(qcov), max(float(qcov), float(tcov)), float(e), int(start), int(end))
+            for q, t, i, qcov, tcov, e, start, end in csv.reader(handle, delimiter="\t")
+        ]
 
 
 def representatives(records, folder):
@@ -68,12 +88,23 @@ def representatives(records, folder):
 
 
 def homologues(hits):
-    """Query -> Swiss-Prot accessions that cover at least half of it."""
-    found = defaultdict(set)
-    for query, subject, _, coverage, _ in hits:
-        if coverage >= 0.5:
-            found[query].add(subject)
+    """Query -> {Swiss-Prot accession: hit} of those that cover at least half of it."""
+    found = defaultdict(dict)
+    for hit in hits:
+        if hit.coverage >= 0.5:
+            found[hit.query].setdefault(hit.subject, hit)
     return found
+
+
+def pool_records(hits, swissprot, draw):
+    """{name: sequence} for one chain: a sample of its short homologues, then the aligned parts of longer ones."""
+    short = sorted(name for name in hits if len(swissprot[name]) <= LONGEST_HOMOLOGUE)
+    records = {name: swissprot[name] for name in draw.sample(short, min(len(short), HOMOLOGUES_A_CHAIN))}
+    longer = sorted(set(hits) - set(short))
+    for name in draw.sample(longer, min(len(longer), HOMOLOGUES_A_CHAIN - len(records))):
+        start, end = max(1, hits[name].start - FLANK), min(len(swissprot[name]), hits[name].end + FLANK)
+        records[f"{name}_{start}-{end}"] = swissprot[name][start - 1 : end]
+    return records
 
 
 def mmcif(stretch, full, source):
@@ -161,29 +192,24 @@ def main(folder):
     deep = [key for key in full if len(depth[key]) >= DEEP and len(sequences[key]) >= 50][:TARGETS_A_CLASS]
     targets = dict.fromkeys(hard, "hard") | dict.fromkeys(deep, "deep")
 
-    # A generous search finds what a strict one would miss: a chain with any hit to a target above 25 % identity,
-    # or with a likely relation at any identity, is no training chain.
-    near = mmseqs_search(
-        {key: sequences[key] for key in targets},
-        sequences,
-        folder / "near",
-        "-s",
-        "7.5",
-        "-e",
-        "10",
-        "--max-seqs",
-        "5000",
-    )
-    related = {subject for _, subject, identity, _, evalue in near if identity > 0.25 or evalue <= 0.1}
+    # A generous search finds what a strict one would miss: a chain with any hit to a target above 25 % identity (over
+    # half of the shorter where the hit is no better than chance), or with a likely relation, is no training chain.
+    options = ["-s", "7.5", "-e", "1000", "--max-seqs", "5000"]
+    near = mmseqs_search({key: sequences[key] for key in targets}, sequences, folder / "near", *options)
+    related = {
+        hit.subject
+        for hit in near
+        if hit.evalue <= 0.1 or (hit.identity > 0.25 and (hit.evalue <= 10 or hit.shorter_coverage >= 0.5))
+    }
     free = [key for key in chosen if key not in targets and key not in related]
     chains = [key for key in free if len(depth[key]) >= DEEP][:DEEP_CHAINS]
     chains += [key for key in free if key not in chains][: CHAINS - len(chains)]
 
-    pool, short_sequences = set(), {name for name in swissprot if len(swissprot[name]) <= LONGEST_HOMOLOGUE}
+    pool = {}
     for key in [*chains, *targets]:
-        short = sorted(name for name in depth[key] | confirmed.get(key, set()) if name in short_sequences)
-        pool.update(order.sample(short, min(len(short), HOMOLOGUES_A_CHAIN)))
-    pool.update(order.sample(sorted(short_sequences), DECOYS))
+        pool |= pool_records(depth[key] | confirmed.get(key, {}), swissprot, order)
+    decoys = order.sample(sorted(name for name in swissprot if len(swissprot[name]) <= LONGEST_HOMOLOGUE), DECOYS)
+    pool |= {name: swissprot[name] for name in decoys}
 
     structures = HERE / "structures"
     structures.mkdir(exist_ok=True)
@@ -191,7 +217,7 @@ def main(folder):
         old.unlink()
     for key in [*chains, *targets]:
         write_gzip(structures / f"{key[:4]}.cif.gz", mmcif(*records[key]))
-    write_gzip(HERE / "pool.fasta.gz", "".join(f">{name}\n{swissprot[name]}\n" for name in sorted(pool)))
+    write_gzip(HERE / "pool.fasta.gz", "".join(f">{name}\n{pool[name]}\n" for name in sorted(pool)))
     write_table(
         HERE / "chains.tsv",
         ["chain", "auth_range", "split", "sequence_source", "homologues"],
