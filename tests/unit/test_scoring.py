@@ -1,5 +1,4 @@
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -114,10 +113,10 @@ def test_scores_are_those_of_the_tmscore_program(tmp_path, length, noise, lost):
     assert scoring.gdt_ts(model, native) == pytest.approx(gdt, abs=5e-3)
 
 
-CASP = os.environ.get("HARDFOLD_CASP_DATA")
+CASP = Path(__file__).parents[3] / "shared/data/casp"
 
 
-@pytest.mark.skipif(CASP is None, reason="HARDFOLD_CASP_DATA does not name a folder of CASP14 natives and models")
+@pytest.mark.skipif(not CASP.is_dir(), reason="the shared CASP natives and models are not beside the repository")
 @pytest.mark.parametrize(("target", "tm", "gdt"), [("T1024", 0.6700, 0.5995), ("T1030", 0.7337, 0.6319)])
 def test_published_models_score_as_published(capsys, target, tm, gdt):
     files = [f"models_af2_casp14/{target}TS427_1.pdb", f"natives_scored_by_peers_casp14/{target}.pdb"]

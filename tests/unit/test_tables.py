@@ -93,3 +93,10 @@ def test_whole_file_leaves_nothing_after_a_fault_and_keeps_the_old_content(tmp_p
         raise RuntimeError
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
     assert path.read_text() == "old"
+
+
+def test_whole_file_has_the_mode_of_any_new_file(tmp_path):
+    with tables.whole_file(tmp_path / "file") as temporary:
+        temporary.touch(mode=0o600)
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "file").stat().st_mode == (tmp_path / "plain").stat().st_mode

@@ -123,6 +123,9 @@ def whole_file(path: Path):
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield temporary
+        # Some writers make private files: the result gets the mode that any new file would have.
+        os.umask(umask := os.umask(0))
+        temporary.chmod(0o666 & ~umask)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 import lightning
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from hardfold.tables import whole_file
 
@@ -50,6 +51,17 @@ def build_trainer(*, callbacks: Iterable[lightning.Callback] = (), **settings) -
         callbacks=list(callbacks),
         **settings,
     )
+
+
+def warmup_cosine(optimizer: torch.optim.Optimizer, warmup: int, steps: int) -> LambdaLR:
+    """Schedule by step: a linear rise over `warmup` steps, then a cosine down to a tenth of the rate at `steps`."""
+
+    def factor(step):
+        if step < warmup:
+            return (step + 1) / warmup
+        return 0.1 + 0.45 * (1 + math.cos(math.pi * min(1, (step - warmup) / max(1, steps - warmup))))
+
+    return LambdaLR(optimizer, factor)
 
 
 def require_finite(losses: Tensor, ids: Sequence[str], step: int) -> None:

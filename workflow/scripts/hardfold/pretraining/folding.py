@@ -1,11 +1,9 @@
 """A small ESMFold architecture from scratch, on the frozen ESM-2 of `train_sequence_model`."""
 
 import json
-import math
 import time
 from pathlib import Path
 
-from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
 from hardfold import backbones
@@ -15,7 +13,7 @@ from hardfold.folding.module import Crops, FoldingModule, collate, plan_steps
 from hardfold.pretraining.data import load_stretches
 from hardfold.structure import Chain
 from hardfold.tables import whole_file
-from hardfold.training import History, ProgressLog, build_trainer, count_parameters, seed_everything
+from hardfold.training import History, ProgressLog, build_trainer, count_parameters, seed_everything, warmup_cosine
 
 
 class Stretches(dict):
@@ -48,14 +46,7 @@ class PretrainingModule(FoldingModule):
 
     def configure_optimizers(self):
         optimizers = super().configure_optimizers()
-        warmup, steps = self.settings["warmup"], self.settings["steps"]
-
-        def factor(step):
-            if step < warmup:
-                return (step + 1) / warmup
-            return 0.1 + 0.45 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
-
-        schedule = LambdaLR(optimizers["optimizer"], factor)
+        schedule = warmup_cosine(optimizers["optimizer"], self.settings["warmup"], self.settings["steps"])
         return {**optimizers, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 

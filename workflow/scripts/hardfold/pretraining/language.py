@@ -15,7 +15,6 @@ import h5py
 import lightning
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
@@ -23,15 +22,13 @@ from transformers import EsmConfig, EsmForMaskedLM
 
 from hardfold import backbones
 from hardfold.batches import pad, tokenize
-from hardfold.geometry import contact_map, distance_map
-from hardfold.pretraining.data import load_sequences, load_stretches
-from hardfold.structure import Chain
+from hardfold.pretraining.contact_head import fit_contact_head
+from hardfold.pretraining.data import load_sequences
 from hardfold.tables import whole_file
-from hardfold.training import History, ProgressLog, build_trainer, require_finite, seed_everything
+from hardfold.training import History, ProgressLog, build_trainer, require_finite, seed_everything, warmup_cosine
 
 MASKED, KEPT, SWAPPED = 0.15, 0.1, 0.1  # Devlin et al. 2019: of the 15 %, 10 % stay and 10 % become another residue
 RESIDUES = "ACDEFGHIKLMNPQRSTVWY"
-MIN_SEPARATION = 6  # pairs nearer along the chain teach a contact head nothing
 
 
 def mask_tokens(tokens: Tensor, alphabet: esm.Alphabet, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -110,14 +107,9 @@ class MaskedModel(lightning.LightningModule):
             lr=rate, betas=(0.9, 0.98), fused=True,
         )  # fmt: skip
 
-        def factor(step):
-            if step < warmup:
-                return (step + 1) / warmup
-            return 0.1 + 0.45 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
-
         return {
             "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": torch.optim.lr_scheduler.LambdaLR(optimizer, factor), "interval": "step"},
+            "lr_scheduler": {"scheduler": warmup_cosine(optimizer, warmup, steps), "interval": "step"},
         }
 
 
@@ -178,7 +170,8 @@ def train_sequence_model(data: Path, folder: Path, name: str, settings: dict, se
     model.load_state_dict(backbones.from_transformers(fast.state_dict()), strict=False)
     model.eval()
     report["unigram_perplexity"] = _unigram_perplexity(counts, sequences["validation"])
-    report["contacts"] = _finish(model, alphabet, data, folder / f"{name}.pt", settings["regression_chains"])
+    report["contacts"] = fit_contact_head(model, alphabet, data, settings["regression_chains"])
+    backbones.save(model, folder / f"{name}.pt", half=True)
     _write_json(report, folder / "training.json")
 
 
@@ -198,7 +191,10 @@ def train_alignment_model(
     model.eval()
     with h5py.File(alignments) as store:
         stored = {group: {key: rows[: settings["rows"]] for key, rows in store[group].items()} for group in store}
-    report["contacts"] = _finish(model, alphabet, data, folder / f"{name}.pt", settings["regression_chains"], stored)
+    report["contacts"] = fit_contact_head(model, alphabet, data, settings["regression_chains"], stored)
+    backbones.save(model, folder / f"{name}.pt", half=True)
+        model, alphabet, data, folder / f"{name}.pt", settings["regression_chains"], stored
+    )
     _write_json(report, folder / "training.json")
 
 
@@ -240,67 +236,6 @@ def _unigram_perplexity(counts: Counter, validation: list[str]) -> float:
     held_out = Counter("".join(validation))
     losses = {letter: -math.log(counts[letter] / total) for letter in RESIDUES}
     return math.exp(sum(held_out[k] * losses[k] for k in RESIDUES) / sum(held_out[k] for k in RESIDUES))
-
-
-def _finish(model, alphabet, data, path, chains, alignments=None) -> dict:
-    """Fit the contact head's regression (Rao et al. 2021: L1, lambda 0.15) on `chains` training chains and save.
-
-    Returns the mean long-range P@L of the head on the validation chains.
-    """
-    features, labels = [], []
-    for chain in _deepest(load_stretches(data, "train"), alignments, "train", chains):
-        pairs = _attention_features(model, _tokens(chain, alphabet, alignments, "train"))
-        rows, columns = np.triu_indices(len(chain.sequence), MIN_SEPARATION)
-        features.append(pairs[rows, columns])
-        labels.append(_contacts(chain)[rows, columns])
-    regression = LogisticRegression(l1_ratio=1.0, C=1 / 0.15, solver="liblinear", random_state=0)
-    regression.fit(np.concatenate(features), np.concatenate(labels))
-    with torch.no_grad():
-        model.contact_head.regression.weight.copy_(torch.from_numpy(regression.coef_))
-        model.contact_head.regression.bias.copy_(torch.from_numpy(regression.intercept_))
-    backbones.save(model, path, half=True)
-
-    precisions = []
-    for chain in _deepest(load_stretches(data, "validation"), alignments, "validation", None):
-        with torch.no_grad():
-            tokens = _tokens(chain, alphabet, alignments, "validation")
-            predicted = model.predict_contacts(tokens)[0].numpy()
-        rows, columns = np.triu_indices(len(chain.sequence), 24)
-        best = np.argsort(-predicted[rows, columns], kind="stable")[: len(chain.sequence)]
-        precisions.append(float(np.mean(_contacts(chain)[rows, columns][best])))
-    return {
-        "regression_chains": chains,
-        "validation_chains": len(precisions),
-        "p_at_l_long": float(np.mean(precisions)),
-    }
-
-
-def _contacts(chain: Chain) -> np.ndarray:
-    return contact_map(distance_map(chain.coordinates, chain.sequence)) == 1
-
-
-def _deepest(chains: dict[str, Chain], alignments, group, count) -> list[Chain]:
-    """The chains of 64 residues or more, those with the deepest alignments first, `count` of them or all."""
-    usable = [chain for _, chain in sorted(chains.items()) if len(chain.sequence) >= 64]
-    if alignments:
-        usable = [chain for chain in usable if chain.id in alignments[group]]
-        usable.sort(key=lambda chain: -len(alignments[group][chain.id]))
-    return usable[:count]
-
-
-def _tokens(chain, alphabet, alignments, group) -> Tensor:
-    letters = alignments[group][chain.id] if alignments else np.frombuffer(chain.sequence.encode(), np.uint8)
-    return tokenize(letters, alphabet)[None]
-
-
-@torch.no_grad()
-def _attention_features(model, tokens) -> np.ndarray:
-    """(L, L, layers * heads) symmetrised, APC-corrected attention, as the contact head of fair-esm sees it."""
-    captured = []
-    hook = model.contact_head.regression.register_forward_pre_hook(lambda module, inputs: captured.append(inputs[0]))
-    model.predict_contacts(tokens)
-    hook.remove()
-    return captured[0][0].numpy()
 
 
 def _write_json(content: dict, path: Path) -> None:

@@ -1,0 +1,69 @@
+"""The contact head of a trained language model: a logistic regression on its attention maps (Rao et al. 2021)."""
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor
+
+from hardfold.batches import tokenize
+from hardfold.contacts import evaluate, pairs_in
+from hardfold.geometry import contact_map, distance_map
+from hardfold.pretraining.data import load_stretches
+from hardfold.structure import Chain
+
+
+def fit_contact_head(model, alphabet: esm.Alphabet, data: Path, chains: int, alignments: dict | None = None) -> dict:
+    """Fit the head's regression (L1, lambda 0.15) on `chains` training chains of `select_data`'s file, in place.
+
+    alignments: group -> id -> (N, L) uint8 rows, for an alignment model. Returns the mean long-range P@L of the head
+    on the validation chains, and the numbers of chains.
+    """
+    features, labels = [], []
+    for chain in _deepest(load_stretches(data, "train"), alignments, "train")[:chains]:
+        pairs = _attention_features(model, _tokens(chain, alphabet, alignments, "train"))
+        i, j = pairs_in(len(chain.sequence))
+        features.append(pairs[i, j])
+        labels.append(_contacts(chain)[i, j] == 1)
+    regression = LogisticRegression(l1_ratio=1.0, C=1 / 0.15, solver="liblinear", random_state=0)
+    regression.fit(np.concatenate(features), np.concatenate(labels))
+    with torch.no_grad():
+        model.contact_head.regression.weight.copy_(torch.from_numpy(regression.coef_))
+        model.contact_head.regression.bias.copy_(torch.from_numpy(regression.intercept_))
+    precisions = []
+    for chain in _deepest(load_stretches(data, "validation"), alignments, "validation"):
+        with torch.no_grad():
+            predicted = model.predict_contacts(_tokens(chain, alphabet, alignments, "validation"))[0].numpy()
+        precisions.append(evaluate(predicted, _contacts(chain))["p_at_l_long"])
+    return {
+        "regression_chains": chains,
+        "validation_chains": len(precisions),
+        "p_at_l_long": float(np.nanmean(precisions)),
+    }
+
+
+def _contacts(chain: Chain) -> np.ndarray:
+    return contact_map(distance_map(chain.coordinates, chain.sequence))
+
+
+def _deepest(chains: dict[str, Chain], alignments, group) -> list[Chain]:
+    """The chains of 64 residues or more, those with the deepest alignments first."""
+    usable = [chain for _, chain in sorted(chains.items()) if len(chain.sequence) >= 64]
+    if alignments:
+        usable = [chain for chain in usable if chain.id in alignments[group]]
+        usable.sort(key=lambda chain: -len(alignments[group][chain.id]))
+    return usable
+
+
+def _tokens(chain, alphabet, alignments, group) -> Tensor:
+    letters = alignments[group][chain.id] if alignments else np.frombuffer(chain.sequence.encode(), np.uint8)
+    return tokenize(letters, alphabet)[None]
+
+
+@torch.no_grad()
+def _attention_features(model, tokens) -> np.ndarray:
+    """(L, L, layers * heads) symmetrised, APC-corrected attention, as the contact head of fair-esm sees it."""
+    captured = []
+    hook = model.contact_head.regression.register_forward_pre_hook(lambda module, inputs: captured.append(inputs[0]))
+    model.predict_contacts(tokens)
+    hook.remove()
+    return captured[0][0].numpy()
