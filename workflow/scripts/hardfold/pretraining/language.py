@@ -193,8 +193,6 @@ def train_alignment_model(
         stored = {group: {key: rows[: settings["rows"]] for key, rows in store[group].items()} for group in store}
     report["contacts"] = fit_contact_head(model, alphabet, data, settings["regression_chains"], stored)
     backbones.save(model, folder / f"{name}.pt", half=True)
-        model, alphabet, data, folder / f"{name}.pt", settings["regression_chains"], stored
-    )
     _write_json(report, folder / "training.json")
 
 
