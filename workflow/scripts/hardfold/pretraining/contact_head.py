@@ -1,5 +1,8 @@
 """The contact head of a trained language model: a logistic regression on its attention maps (Rao et al. 2021)."""
 
+from pathlib import Path
+
+import esm
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
