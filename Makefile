@@ -28,7 +28,7 @@ lint: setup ## ruff, snakefmt and Snakemake's own linter
 	snakemake --lint
 
 bench: setup ## measure: ratios taken in one run, printed as tables
-	pytest tests/benchmarks --benchmarks -s
+	pytest tests/benchmarks -m benchmark -s
 
 models: setup ## train the embedded models again from registry packages (hours) into resources/models
 	snakemake pretraining --cores $(CORES)

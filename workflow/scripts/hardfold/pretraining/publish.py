@@ -9,9 +9,9 @@ from pathlib import Path
 from hardfold.tables import whole_file
 
 WHAT = {
-    "sequence": "a small language model of the ESM-2 architecture, in fair-esm's file layout",
-    "alignment": "a small alignment model of the ESM-MSA-1b architecture, in fair-esm's file layout",
-    "folding": "a small folding model of the ESMFold architecture, in transformers' file layout",
+    "sequence": "A small language model of the ESM-2 architecture, in fair-esm's file layout",
+    "alignment": "A small alignment model of the ESM-MSA-1b architecture, in fair-esm's file layout",
+    "folding": "A small folding model of the ESMFold architecture, in transformers' file layout",
 }
 CARD = """# {name}
 
@@ -32,7 +32,7 @@ metastudent-data) and PDB chains (through Debian's promod3-data).
 
 {settings}
 
-{seconds:.0f} seconds on one CPU core. Validation during training:
+{seconds:.0f} seconds with one CPU thread. Validation during training:
 
 {curve}
 
@@ -58,7 +58,7 @@ def publish(name: str, run: Path, audit: Path, folder: Path) -> None:
         rows = [row for row in csv.DictReader(handle) if row["validation_loss"]]
     card = CARD.format(
         name=name,
-        what=WHAT[training["settings"]["kind"]].capitalize(),
+        what=WHAT[training["settings"]["kind"]],
         parameters=_count(training["parameters"]),
         data=_data(training),
         left_out=f"{left_out:,}",
