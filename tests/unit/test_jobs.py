@@ -17,14 +17,23 @@ def test_shards_hold_every_id_once_in_order():
 def test_library_hash_follows_the_content_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(jobs, "LIBRARY", tmp_path)
     (tmp_path / "room").mkdir()
-    for name, text in (("one.py", "a = 1"), ("room/__init__.py", ""), ("room/two.py", "b = 2")):
+    files = {
+        "one.py": "from hardfold.room.two import b\nimport json",
+        "room/__init__.py": "",
+        "room/two.py": "from hardfold import three",
+        "three.py": "c = 3",
+        "other.py": "d = 4",
+    }
+    for name, text in files.items():
         (tmp_path / name).write_text(text)
-    before = jobs.library_hashes("one", "room")
-    (tmp_path / "room/two.py").write_text("b = 2")
-    assert jobs.library_hashes("one", "room") == before
-    (tmp_path / "room/two.py").write_text("b = 3")
-    after = jobs.library_hashes("one", "room")
-    assert after["room"] != before["room"] and after["one"] == before["one"]
+    before = jobs.library_hashes("one")
+    assert list(before) == ["one", "room.two", "three"]
+    (tmp_path / "three.py").write_text("c = 3")
+    assert jobs.library_hashes("one") == before
+    (tmp_path / "three.py").write_text("c = 4")
+    after = jobs.library_hashes("one")
+    assert after["three"] != before["three"] and after["one"] == before["one"]
+    assert list(jobs.library_hashes("room")) == ["room.__init__", "room.two", "three"]
 
 
 def test_resources_double_with_the_attempt():

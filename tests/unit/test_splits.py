@@ -93,7 +93,7 @@ def test_the_audit_shows_the_nearest_before_and_after(audited):
     assert rows.index.tolist() == ["p0", "p1"]
     test = rows.loc["p1"]
     assert (test["nearest_training"], test["identity"], test["coverage"], test["evalue"]) == ("p3", 0.35, 0.8, 1e-8)
-    assert test["dropped_for_it"] == "p3,p4"
+    assert test["dropped_for_it"] == "p2,p3,p4"
     assert (test["nearest_kept"], test["identity_kept"], test["band"]) == ("p6", 0.25, "20-30")
     target = rows.loc["p0"]
     assert target["dropped_for_it"] == "p2,p5"

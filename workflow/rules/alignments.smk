@@ -60,7 +60,7 @@ rule search_alignments:
                 for key in ("given", "cache", "iterations", "evalue", "min_coverage")
             },
         },
-        library=library("alignment", "search"),
+        library=library("search"),
     message:
         "searching homologues of the chains of {wildcards.shard}"
     script:
@@ -82,6 +82,8 @@ rule collect_alignments:
     resources:
         mem_mb=memory(1000),
         runtime=runtime(10),
+    params:
+        library=library("tables"),
     message:
         "collecting the alignments' depth"
     script:

@@ -10,6 +10,10 @@ try:
     TARGETS = read_targets(config["inputs"]["targets"])
     if both := set(CHAINS["chain"]) & set(TARGETS["target"]):
         raise TableError(f"{', '.join(sorted(both))}: both a chain and a target")
+    if config["primary"]["class"] not in {"all", *TARGETS["class"]}:
+        raise ConfigError(
+            f"primary.class: {config['primary']['class']} is neither all nor a class of {config['inputs']['targets']}"
+        )
 except (ConfigError, TableError) as fault:
     raise WorkflowError(str(fault)) from None
 

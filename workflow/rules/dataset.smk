@@ -20,7 +20,7 @@ rule build_dataset:
         runtime=runtime(60),
     params:
         max_rows=config["dataset"]["max_rows"],
-        library=library("alignment", "dataset", "geometry"),
+        library=library("dataset"),
     message:
         "building the data set's {wildcards.shard}"
     script:

@@ -25,15 +25,7 @@ rule train_experiment:
     params:
         options=lambda wildcards: EXPERIMENTS[wildcards.experiment],
         seed=config["seed"],
-        library=library(
-            "contact",
-            "training",
-            "batches",
-            "backbones",
-            "alignment",
-            "dataset",
-            "contacts",
-        ),
+        library=library("contact.train"),
     message:
         "Training {wildcards.experiment}"
     script:
@@ -63,15 +55,7 @@ rule evaluate_experiment:
         gpu=1,
     params:
         resamples=config["scoring"]["bootstrap"],
-        library=library(
-            "contact",
-            "batches",
-            "backbones",
-            "alignment",
-            "dataset",
-            "contacts",
-            "statistics",
-        ),
+        library=library("contact.evaluate"),
     message:
         "Evaluating {wildcards.experiment} on the test chains"
     script:

@@ -29,7 +29,7 @@ rule finetune_folding:
             key: config["folding"][key]
             for key in ("adapter", "training", "losses", "recycles")
         },
-        library=library("folding", "training", "batches", "dataset", "scoring"),
+        library=library("folding.finetune"),
     message:
         "Fine-tuning the folding model: arm {wildcards.arm}, seed {wildcards.seed}"
     script:
@@ -56,7 +56,7 @@ rule predict_folding:
         gpu=1,
     params:
         recycles=config["folding"]["recycles"],
-        library=library("folding", "training", "dataset", "structure"),
+        library=library("folding.predict"),
     message:
         "Folding the targets: arm {wildcards.arm}, seed {wildcards.seed}"
     script:

@@ -30,7 +30,7 @@ rule select_pretraining_data:
         packages=config["pretraining"]["packages"],
         options=config["pretraining"]["data"],
         seed=config["seed"],
-        library=library("pretraining.data", "registry"),
+        library=library("pretraining.data"),
     message:
         "Selecting what the embedded models may learn from"
     script:
@@ -55,7 +55,7 @@ rule build_pretraining_alignments:
     params:
         options=config["pretraining"]["alignments"],
         seed=config["seed"],
-        library=library("pretraining.data", "alignment"),
+        library=library("pretraining.data"),
     message:
         "Aligning the chains that the alignment model learns from"
     script:
@@ -81,7 +81,7 @@ rule pretrain_model:
     params:
         settings=lambda wildcards: config["pretraining"]["models"][wildcards.model],
         seed=config["seed"],
-        library=library("pretraining", "folding", "training", "backbones", "batches"),
+        library=library("pretraining.train"),
     message:
         "Training {wildcards.model} from scratch"
     script:
@@ -105,6 +105,10 @@ rule publish_model:
         mem_mb=memory(1000),
         runtime=runtime(10),
     params:
+        limits={
+            key: config["pretraining"]["data"][key]
+            for key in ("max_evalue", "min_identity")
+        },
         library=library("pretraining.publish"),
     message:
         "Writing the model card of {wildcards.model}"

@@ -38,7 +38,11 @@ rule write_provenance:
             for path in (
                 config["inputs"]["chains"],
                 config["inputs"]["targets"],
-                config["alignments"]["pool"],
+                (
+                    f"{config['alignments']['database']}_a3m.ffindex"
+                    if config["alignments"]["database"]
+                    else config["alignments"]["pool"]
+                ),
                 *expand("results/structures/raw/{shard}.tsv", shard=SHARDS),
             )
             if path
@@ -88,7 +92,7 @@ rule plot_report:
         runtime=runtime(10),
     params:
         captions=CAPTIONS,
-        library=library("report", "splits"),
+        library=library("report.figures"),
     message:
         "drawing the report's figures"
     script:
@@ -123,7 +127,7 @@ rule write_report:
         mem_mb=memory(1000),
         runtime=runtime(10),
     params:
-        library=library("report", "splits", "statistics"),
+        library=library("report.render"),
     message:
         "writing the report"
     script:

@@ -23,7 +23,7 @@ rule score_predictions:
         mem_mb=memory(1000),
         runtime=runtime(60),
     params:
-        library=library("scoring", "geometry", "structure"),
+        library=library("scoring"),
     message:
         "Scoring the predictions: arm {wildcards.arm}, seed {wildcards.seed}"
     script:
@@ -51,7 +51,7 @@ rule score_controls:
     params:
         walks=config["scoring"]["random_walks"],
         seed=config["seed"],
-        library=library("scoring", "geometry", "structure"),
+        library=library("scoring"),
     message:
         "Scoring random compact walks: the floor of every score"
     script:
@@ -74,6 +74,8 @@ rule collect_scores:
     resources:
         mem_mb=memory(1000),
         runtime=runtime(10),
+    params:
+        library=library("tables"),
     message:
         "Collecting the scores of all arms"
     script:

@@ -22,7 +22,7 @@ rule extract_structures:
     params:
         records=shard_records,
         limits=config["structures"],
-        library=library("geometry", "structure"),
+        library=library("structure"),
     message:
         "reading the chains of {wildcards.shard}"
     script:
@@ -44,6 +44,8 @@ rule collect_structures:
     resources:
         mem_mb=memory(1000),
         runtime=runtime(10),
+    params:
+        library=library("tables"),
     message:
         "collecting the quality control of all chains"
     script:
@@ -67,7 +69,7 @@ rule write_targets:
         mem_mb=memory(1000),
         runtime=runtime(10),
     params:
-        library=library("structure", "geometry"),
+        library=library("structure"),
     message:
         "writing the targets' natives"
     script:

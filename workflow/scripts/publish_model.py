@@ -5,5 +5,9 @@ from hardfold.pretraining.publish import publish
 
 start_log(snakemake.log[0])
 publish(
-    snakemake.wildcards.model, Path(snakemake.input.run), Path(snakemake.input.audit), Path(snakemake.output[0]).parent
+    snakemake.wildcards.model,
+    Path(snakemake.input.run),
+    Path(snakemake.input.audit),
+    Path(snakemake.output[0]).parent,
+    **snakemake.params.limits,
 )

@@ -41,9 +41,9 @@ def test_published_folder_has_card_and_checksums(data, tmp_path):
     train(data, tmp_path)
     audit = tmp_path / "left_out.tsv"
     audit.write_text("record\tnear\nsequence:A\tholdout:x\nsequence:A\tholdout:y\nchain:b\tholdout:x\n")
-    publish("esmfold_tiny", tmp_path / "run", audit, tmp_path / "out")
+    publish("esmfold_tiny", tmp_path / "run", audit, tmp_path / "out", max_evalue=0.01, min_identity=0.3)
     card = (tmp_path / "out/README.md").read_text()
-    assert "(2 records)" in card and "Do not use it" in card
+    assert "(2 records)" in card and "e-value <= 0.01" in card and "Do not use it" in card
     listed = {line.split()[1] for line in (tmp_path / "out/SHA256SUMS").read_text().splitlines()}
     assert listed == {"config.json", "model.safetensors", "history.csv", "training.json"}
 

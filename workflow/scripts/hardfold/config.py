@@ -6,6 +6,10 @@ from pathlib import Path
 import jsonschema
 import yaml
 
+from hardfold.weights import local_files, required_files
+
+FIRST_DISTANCE_EDGE = 2.0  # angstrom: where the distance bins begin
+
 
 class ConfigError(ValueError):
     """A configuration that cannot be run; the message names each key and what is allowed."""
@@ -51,6 +55,10 @@ def _cross_faults(config: dict):
         twin = seen.setdefault(json.dumps(_effective(options), sort_keys=True), name)
         if twin != name:
             yield f"{where}: resolves to the same settings as {twin}"
+        if options["use_distance"] and options["max_distance"] <= FIRST_DISTANCE_EDGE:
+            yield f"{where}.max_distance: not above {FIRST_DISTANCE_EDGE:g} angstrom, where the bins begin"
+        if options["use_msa"] and options["num_msa_rows"] > config["dataset"]["max_rows"]:
+            yield f"{where}.num_msa_rows: more than dataset.max_rows"
     if config["primary"]["arm"] not in config["folding"]["arms"]:
         yield f"primary.arm: {config['primary']['arm']} is not among folding.arms"
     if config["folding"]["training"]["warmup"] >= config["folding"]["training"]["steps"]:
@@ -70,6 +78,11 @@ def check_files(config: dict) -> None:
     parts = [f"{database}_{kind}.ff{end}" for kind in ("a3m", "hhm", "cs219") for end in ("data", "index")]
     named |= {f"alignments.database ({part})": part for part in parts if database}
     faults = [f"{key}: {path} does not exist" for key, path in named.items() if path and not Path(path).exists()]
+    for model in pretrained_models(config):
+        folder, official = config["weights"]["folder"], model.startswith(("esm2_", "esm_msa"))
+        if not local_files(model, folder) and (inputs["offline"] or not official):
+            wanted = " and ".join(required_files(model))
+            faults.append(f"weights.folder: {folder} has no {model} ({wanted})")
     if inputs["offline"] and not inputs["mirror"]:
         faults.append("inputs.mirror: empty, and inputs.offline forbids the archive")
     if faults:
@@ -85,6 +98,9 @@ def _effective(options: dict) -> dict:
         unused |= {"distance_loss_type", "distance_loss_weight", "max_distance", "num_distance_bins"}
     if not options["use_angle"]:
         unused |= {"angle_loss_type", "angle_loss_weight", "num_angle_bins"}
+    for task in ("distance", "angle"):
+        if options[f"{task}_loss_type"] != "cross_entropy":
+            unused.add(f"num_{task}_bins")
     return {key: value for key, value in options.items() if key not in unused}
 
 

@@ -47,7 +47,8 @@ class NetworkFault(MissingEntry):
 def download_shard(*, records: list[dict], mirror: str, archive: str, offline: bool, folder: Path, table: Path) -> None:
     """Put each entry of the records (id, chain) into `folder` as `<entry>.<suffix>` and write a row for each record.
 
-    Raises DownloadError if the network failed for every entry, or if the mirror folder does not exist.
+    An entry that cannot be had is a row with the reason. Raises DownloadError if the network failed for several entries
+    in a row or for all, or if the mirror folder does not exist.
     """
     if mirror and not Path(mirror).is_dir():
         raise DownloadError(f"inputs.mirror: {mirror} is no folder")
@@ -65,8 +66,6 @@ def download_shard(*, records: list[dict], mirror: str, archive: str, offline: b
                     found[entry] = (str(path), _copy(path, Path(folder, entry + _suffix(path))), "")
                 elif offline:
                     raise MissingEntry("not in the mirror, and inputs.offline forbids the archive")
-                elif in_a_row >= GIVE_UP:
-                    raise NetworkFault(f"not asked for, after {GIVE_UP} failures in a row: {faults[-1]}", url)
                 else:
                     found[entry] = (url, fetch(session, url, Path(folder, f"{entry}.cif.gz")), "")
                     in_a_row = 0
@@ -78,6 +77,9 @@ def download_shard(*, records: list[dict], mirror: str, archive: str, offline: b
                 else:
                     in_a_row = 0
                 logging.warning("%s: %s", entry, fault)
+            # An outage must not become a smaller data set.
+            if in_a_row == GIVE_UP:
+                raise DownloadError(f"{GIVE_UP} entries in a row could not be fetched from {archive}: {faults[0]}")
     if entries and len(faults) == len(entries):
         raise DownloadError(f"none of {len(entries)} entries could be fetched from {archive}: {faults[0]}")
     rows = [{**record, "entry": record["chain"].split("_")[0]} for record in records]

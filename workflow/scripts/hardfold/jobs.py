@@ -1,5 +1,7 @@
 """What the workflow needs to lay out jobs: shards, library hashes, resources, logs. Imports no torch, no pandas."""
 
+import ast
+import functools
 import hashlib
 import logging
 import os
@@ -8,6 +10,7 @@ import time
 from pathlib import Path
 
 LIBRARY = Path(__file__).parent
+PACKAGE = LIBRARY.name
 
 
 def shards(ids: list[str], size: int, prefix: str) -> dict[str, list[str]]:
@@ -16,13 +19,38 @@ def shards(ids: list[str], size: int, prefix: str) -> dict[str, list[str]]:
 
 
 def library_hashes(*modules: str) -> dict[str, str]:
-    """Module or room -> first 12 digits of the sha256 of its source: a job reruns when the code it rests on changes."""
-    hashes = {}
-    for module in modules:
-        path = LIBRARY / module.replace(".", "/")
-        files = sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
-        hashes[module] = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
-    return hashes
+    """Module -> first 12 digits of the sha256 of its source: a job reruns when the code that it rests on changes.
+
+    The modules named (a room stands for all of its own) and every module of the library that they import, themselves
+    or through others, but this one, which decides no result.
+    """
+    waiting, found = [file for module in modules for file in _files(module)], {}
+    while waiting:
+        file = waiting.pop()
+        name = ".".join(file.relative_to(LIBRARY).with_suffix("").parts)
+        if name not in found and name != "jobs":
+            source = file.read_bytes()
+            found[name] = hashlib.sha256(source).hexdigest()[:12]
+            waiting += [imported for module in _imports(source) for imported in _files(module)]
+    return dict(sorted(found.items()))
+
+
+def _files(module: str) -> list[Path]:
+    path = LIBRARY / module.replace(".", "/")
+    if path.is_dir():
+        return sorted(path.rglob("*.py"))
+    return [path.with_suffix(".py")] if path.with_suffix(".py").is_file() else []
+
+
+@functools.cache
+def _imports(source: bytes) -> set[str]:
+    """`hardfold.a.b` and the a of `from hardfold import a`, as module names below the library."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == PACKAGE:
+            below = node.module.split(".")[1:]
+            names |= {".".join(below)} if below else {alias.name for alias in node.names}
+    return names
 
 
 def memory(base_mb: int):

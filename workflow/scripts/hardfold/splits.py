@@ -1,8 +1,8 @@
 """Training, validation and test chains by whole sequence clusters, and the audit that keeps the held-out ones apart.
 
-Held out are the validation chains, the test chains and the targets. No training chain, and for the targets no
-validation chain either (it chooses epochs and thresholds), may share a PDB entry or a cluster with them or be found by
-a search from them.
+Held out are the validation chains, the test chains and the targets. No training chain, and for test chains and targets
+no validation chain either (it chooses epochs and thresholds), may share a PDB entry or a cluster with them or be found
+by a search from them.
 """
 
 import csv
@@ -54,7 +54,7 @@ def build_splits(
     `shards`: files of kept structures; `chains`, `targets`: the input tables; `fractions`: of validation and test;
     `leakage`: the configuration's splits.leakage. Raises SplitError.
     """
-    required = ["train", *(split for split, fraction in fractions.items() if fraction)]
+    required = ["train", "validation", "test"]
     proteins = read_proteins(shards, chains, targets)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
@@ -191,8 +191,8 @@ def find_hits(
 
 
 def leaks(proteins: pd.DataFrame, hits: pd.DataFrame) -> pd.DataFrame:
-    """Pairs (query, subject) that may not stay on two sides: a held-out protein and every training chain (for a target
-    every validation chain too) of the clusters that it belongs to or hits.
+    """Pairs (query, subject) that may not stay on two sides: a held-out protein and every training chain (for a
+    target or test chain every validation chain too) of the clusters that it belongs to or hits.
     """
     cluster, split = proteins["cluster"], proteins["proposed"]
     found = hits[hits["leak"]]
@@ -204,15 +204,15 @@ def leaks(proteins: pd.DataFrame, hits: pd.DataFrame) -> pd.DataFrame:
     ).drop_duplicates()
     pairs = reached.merge(pd.DataFrame({"subject": cluster.index, "cluster": cluster}), on="cluster")
     is_training = pairs["subject"].map(split) == "train"
-    is_chosen_on = (pairs["subject"].map(split) == "validation") & (pairs["query"].map(split) == "target")
+    is_chosen_on = (pairs["subject"].map(split) == "validation") & pairs["query"].map(split).isin(["test", "target"])
     return pairs.loc[is_training | is_chosen_on, ["query", "subject"]]
 
 
 def drop(proteins: pd.DataFrame, pairs: pd.DataFrame) -> pd.Series:
-    """Id -> split, `dropped` for what leaks: first to the targets, then to the test and remaining validation chains."""
+    """Id -> split, `dropped` for what leaks: first to targets and test chains, then to remaining validation chains."""
     split = proteins["proposed"].copy()
-    from_target = pairs["query"].map(split) == "target"
-    split[pairs["subject"][from_target].unique()] = "dropped"
+    from_scored = pairs["query"].map(split).isin(["test", "target"])
+    split[pairs["subject"][from_scored].unique()] = "dropped"
     from_kept = pairs["query"].map(split) != "dropped"
     split[pairs["subject"][from_kept].unique()] = "dropped"
     return split

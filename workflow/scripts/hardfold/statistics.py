@@ -14,6 +14,7 @@ from hardfold import tables
 
 BASELINE = "baseline"
 FLOOR = "random_walk"
+FEW = 30  # targets of a class below which the comparison says so
 REACHED = (0.6, 0.7)  # TM-score
 IMPROVED_BY = 0.10  # TM-score
 
@@ -103,7 +104,7 @@ def summarise(differences: pd.Series, confidence: float, samples: int, seed: int
 
 
 def compare(scores: pd.DataFrame, primary: Mapping, samples: int, seed: int) -> dict:
-    """The content of comparison.json. `primary`: arm, class, min_improvement, confidence, fixed before the run."""
+    """The content of comparison.json. `primary`: arm, class, min_improvement, confidence, as configured."""
     paired = by_target(scores)
     classes = ["all", *sorted(paired["class"].unique())]
     cells = {
@@ -179,11 +180,14 @@ def _notes(scores: pd.DataFrame, paired: pd.DataFrame, result: dict) -> list[str
         "Secondary p values are adjusted by Holm's method over all arms and classes but the primary endpoint.",
         f"Values by target are means over seeds ({', '.join(map(str, seeds))} an arm); intervals are over targets.",
     ]
-    if n < 30:
-        notes.append(f"{n} targets are few: a claim about hard targets wants 30 or more.")
+    sizes = paired.drop_duplicates("target")["class"].value_counts().sort_index()
+    if sizes.max() < FEW:
+        counts = ", ".join(f"{count} {kind}" for kind, count in sizes.items())
+        notes.append(f"Few targets a class ({counts}): a claim about a class wants {FEW} or more of it.")
     if "memorisation" in set(paired["arm"]):
         notes.append(
-            "Arm memorisation was trained on the targets themselves: it shows that tuning works, never that it helps."
+            "Arm memorisation was trained on the targets themselves: it shows whether tuning can change a prediction, "
+            "never that it helps."
         )
     if in_training or unknown:
         notes.append(

@@ -17,6 +17,7 @@ from hardfold import jobs, tables
 from hardfold.geometry import ATOMS, resolved, virtual_cb
 
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"
+MIN_SCORED = 3  # resolved residues that a superposition needs
 QC_COLUMNS = [
     "chain",
     "label_chain",
@@ -406,7 +407,7 @@ def write_targets(shards: list[Path], targets: Path, folder: Path) -> None:
     """Write each kept target's native as scored, `units.tsv` and `numbering.tsv` (the deposited numbers) to `folder`.
 
     A unit's rows are its ranges of target positions, both ends included; unit `chain` is the whole target. Raises
-    StructureError for a unit that ends beyond its target.
+    StructureError for a unit that ends beyond its target or has fewer than three resolved residues (no superposition).
     """
     chains = {id: chain for shard in shards for id, chain in load_chains(shard).items()}
     units, numbering = [], []
@@ -417,6 +418,9 @@ def write_targets(shards: list[Path], targets: Path, folder: Path) -> None:
         chain = chains[name]
         length = len(chain.sequence)
         for unit, ranges in {"chain": [(1, length)], **tables.parse_units(target["units"])}.items():
+            scored = sum(int(chain.mask[max(start, 1) - 1 : end].sum()) for start, end in ranges)
+            if scored < MIN_SCORED:
+                raise StructureError(f"{targets}: unit {unit} of {name} has {scored} resolved residues to score")
             for start, end in ranges:
                 if start < 1 or end > length:
                     raise StructureError(f"{targets}: unit {unit} of {name}, {start}-{end}, is not within 1-{length}")

@@ -60,8 +60,17 @@ def read_targets(path: Path) -> pd.DataFrame:
     _check_pattern(path, table["target"], SAFE_ID, "letters, digits, '_', '.' and '-'")
     _check_pattern(path, table["chain"], CHAIN_ID, "a chain id such as 1abc_A")
     _check_ranges(path, table)
-    for value in table["units"]:
-        parse_units(value)
+    for row, (units, period, kind) in enumerate(
+        zip(table["units"], table["in_baseline_training_period"], table["class"], strict=True), start=2
+    ):
+        try:
+            parse_units(units)
+        except TableError as fault:
+            raise TableError(f"{path}, line {row}: {fault}") from None
+        if period not in ("", "yes", "no"):
+            raise TableError(f"{path}, line {row}: in_baseline_training_period {period!r} is not yes, no or empty")
+        if kind in ("", "all"):
+            raise TableError(f"{path}, line {row}: class {kind!r} is empty or means every target")
     return table.sort_values("target", ignore_index=True)
 
 
@@ -82,6 +91,8 @@ def parse_units(text: str) -> dict[str, list[tuple[int, int]]]:
         name, _, ranges = part.partition(":")
         if not re.fullmatch(r"D\d+", name) or not ranges:
             raise TableError(f"{part!r} is not an evaluation unit such as D1:1-154")
+        if name in units:
+            raise TableError(f"evaluation unit {name} stands twice; write D1:1-5,10-20")
         units[name] = [parse_range(piece) for piece in ranges.split(",")]
     return units
 

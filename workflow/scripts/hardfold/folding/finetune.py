@@ -101,6 +101,8 @@ def convergence(validated: Mapping[int, float]) -> dict:
 
 def step0_difference(before: list[np.ndarray], after: list[np.ndarray]) -> float:
     """The largest shift of an atom, angstrom, between lists of predictions (L, 5, 3) of the same sequences."""
+    if any(not np.array_equal(np.isnan(a), np.isnan(b)) for a, b in zip(before, after, strict=True)):
+        return float("inf")  # an atom that came or went
     return max(float(np.nanmax(np.linalg.norm(a - b, axis=-1))) for a, b in zip(before, after, strict=True))
 
 
@@ -135,7 +137,7 @@ def finetune(
     before = [fold_sequence(model, sequence, recycles)[0] for sequence in sequences]
     adapted = add_adapter(model, **options["adapter"]).eval()
     difference = step0_difference(before, [fold_sequence(adapted, sequence, recycles)[0] for sequence in sequences])
-    if difference > STEP0_TOLERANCE:
+    if not difference <= STEP0_TOLERANCE:
         raise RuntimeError(f"the untrained adapter moves atoms by up to {difference:.2g} angstrom")
 
     module = FoldingModule(

@@ -175,7 +175,11 @@ def save_model(model: EsmForProteinFolding, folder: Path, half: bool = False) ->
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     if half:
-        state = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+        # The rotary embedding's frequencies stay exact: rounded, they are another position encoding.
+        state = {
+            name: tensor.half() if tensor.is_floating_point() and not name.endswith("inv_freq") else tensor
+            for name, tensor in state.items()
+        }
     with whole_file(folder / "model.safetensors") as temporary:
         save_file(state, temporary, metadata={"format": "pt"})
     config = EsmConfig.from_dict(model.config.to_dict())

@@ -38,7 +38,7 @@ def fit_contact_head(model, alphabet: esm.Alphabet, data: Path, chains: int, ali
             predicted = model.predict_contacts(_tokens(chain, alphabet, alignments, "validation"))[0].numpy()
         precisions.append(evaluate(predicted, _contacts(chain))["p_at_l_long"])
     return {
-        "regression_chains": chains,
+        "regression_chains": len(features),
         "validation_chains": len(precisions),
         "p_at_l_long": float(np.nanmean(precisions)),
     }

@@ -13,7 +13,15 @@ from hardfold.folding.module import Crops, FoldingModule, collate, plan_steps
 from hardfold.pretraining.data import load_stretches
 from hardfold.structure import Chain
 from hardfold.tables import whole_file
-from hardfold.training import History, ProgressLog, build_trainer, count_parameters, seed_everything, warmup_cosine
+from hardfold.training import (
+    History,
+    ProgressLog,
+    build_trainer,
+    count_parameters,
+    device,
+    seed_everything,
+    warmup_cosine,
+)
 
 
 class Stretches(dict):
@@ -96,6 +104,8 @@ def train_folding_model(
         "validation_lddt": float(last["validation_lddt"]),
         "validation_loss": float(last["validation_loss"]),
         "seconds": seconds,
+        "device": device().type,
+        "threads": threads,
     }
     with whole_file(folder / "training.json") as temporary:
         temporary.write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")

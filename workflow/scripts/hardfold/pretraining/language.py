@@ -25,7 +25,15 @@ from hardfold.batches import pad, tokenize
 from hardfold.pretraining.contact_head import fit_contact_head
 from hardfold.pretraining.data import load_sequences
 from hardfold.tables import whole_file
-from hardfold.training import History, ProgressLog, build_trainer, require_finite, seed_everything, warmup_cosine
+from hardfold.training import (
+    History,
+    ProgressLog,
+    build_trainer,
+    device,
+    require_finite,
+    seed_everything,
+    warmup_cosine,
+)
 
 MASKED, KEPT, SWAPPED = 0.15, 0.1, 0.1  # Devlin et al. 2019: of the 15 %, 10 % stay and 10 % become another residue
 RESIDUES = "ACDEFGHIKLMNPQRSTVWY"
@@ -215,6 +223,8 @@ def _train(network, logits, records, cut, alphabet, folder, name, settings, seed
         "records": {group: len(members) for group, members in records.items()},
         "validation_perplexity": float(history.rows[-1]["validation_perplexity"]),
         "seconds": seconds,
+        "device": device().type,
+        "threads": torch.get_num_threads(),
         "steps_per_second": settings["steps"] / seconds,
     }
 

@@ -24,21 +24,22 @@ fraction of theirs.
 ## Training data
 
 {data}. Nothing in them resembles a chain or target of the embedded data set: every record with an MMseqs2 hit
-(-s 7.5) of e-value <= 0.001 at any identity, or of 30 % identity over half of the shorter sequence, to a chain, target
-or validation record was left out ({left_out} records). Sources: Swiss-Prot of January 2014 (UniProt, through Debian's
-metastudent-data) and PDB chains (through Debian's promod3-data).
+(-s 7.5) of e-value <= {max_evalue} at any identity, or of {min_identity:.0%} identity over half of the shorter
+sequence, to a chain, target or validation record was left out ({left_out} records). Sources: Swiss-Prot of January 2014 (UniProt,
+through Debian's metastudent-data) and PDB chains (through Debian's promod3-data).
 
 ## Training
 
 {settings}
 
-{seconds:.0f} seconds with one CPU thread. Validation during training:
+{seconds:.0f} seconds ({device}, threads: {threads}). Validation during training:
 
 {curve}
 
 ## Result on held-out records
 
 {result}
+The scores were measured before the weights were rounded to float16.
 
 ## Licence
 
@@ -46,8 +47,11 @@ The weights are MIT, as hardfold is; UniProt's data are CC BY 4.0, promod3-data 
 """
 
 
-def publish(name: str, run: Path, audit: Path, folder: Path) -> None:
-    """Copy what `pretrain_model` wrote for `name` into `folder`, with README.md and, last, SHA256SUMS."""
+def publish(name: str, run: Path, audit: Path, folder: Path, *, max_evalue: float, min_identity: float) -> None:
+    """Copy what `pretrain_model` wrote for `name` into `folder`, with README.md and, last, SHA256SUMS.
+
+    max_evalue, min_identity: what `select_data` left records out by, for the card.
+    """
     training = json.loads((run / "training.json").read_text())
     folder.mkdir(parents=True, exist_ok=True)
     for path in sorted(run.iterdir()):
@@ -62,6 +66,10 @@ def publish(name: str, run: Path, audit: Path, folder: Path) -> None:
         parameters=_count(training["parameters"]),
         data=_data(training),
         left_out=f"{left_out:,}",
+        max_evalue=max_evalue,
+        min_identity=min_identity,
+        device=training["device"],
+        threads=training["threads"],
         settings=_table([{"setting": key, "value": value} for key, value in _flat(training["settings"])]),
         seconds=training["seconds"],
         curve=_table([_round(row) for row in rows[:: max(1, len(rows) // 10)]]),
@@ -92,7 +100,7 @@ def _result(training) -> str:
     if training["settings"]["kind"] == "folding":
         return (
             f"Mean TM-score {training['validation_tm']:.3f}, mean lDDT-CA {training['validation_lddt']:.3f} on "
-            f"{training['records']['validation']} chains. A random compact walk scores about 0.17."
+            f"{training['records']['validation']} chains."
         )
     contacts = training["contacts"]
     unigram = training.get("unigram_perplexity")

@@ -86,10 +86,13 @@ def differences(results: Results) -> Figure | None:
         axis.text(threshold, top, f" threshold {number(threshold, signed=True)}", va="top", ha="left", fontsize=8)
         for entry in results.comparison["secondary"]:
             if entry["arm"] == arm and entry["class"] == "all" and entry["mean"] is not None:
-                axis.plot([entry["low"], entry["high"]], [-0.6, -0.6], color=INK, linewidth=2)
+                if entry["low"] is not None:  # one target has no interval
+                    axis.plot([entry["low"], entry["high"]], [-0.6, -0.6], color=INK, linewidth=2)
                 axis.scatter([entry["mean"]], [-0.6], marker="D", s=26, color=INK, zorder=3)
                 label = f"  mean {number(entry['mean'], signed=True)}"
-                axis.text(entry["high"], -0.6, label, va="center", fontsize=8)
+                axis.text(
+                    entry["mean"] if entry["high"] is None else entry["high"], -0.6, label, va="center", fontsize=8
+                )
         axis.set(ylim=(-1.6, top), yticks=[], title=f"{arm} minus baseline (n = {len(values)} targets)")
         axis.spines["left"].set_visible(False)
     # Room for the label of the threshold, often the rightmost thing.

@@ -1,5 +1,7 @@
 """Provenance as tables: host, tools, packages, inputs, weights; and the limits of the evidence."""
 
+import re
+
 import pandas as pd
 import yaml
 
@@ -8,6 +10,7 @@ from hardfold.report.format import count, markdown_table, percent, words
 from hardfold.report.results import EMBEDDED_FOLDER, Results
 from hardfold.report.tables.training import converged
 
+RELEASED = re.compile(r"esm2_t\d+_\d+[MB]_UR50D|esm_msa1b?_t12_100M_UR50S|esmfold_v\d")
 SHOWN_DIGITS = 12  # of a sha256
 
 
@@ -16,7 +19,7 @@ def host(results: Results) -> str:
     commit = record["commit"]
     if record["modified"]:
         commit += ", with uncommitted changes"
-    rows = [["written", record["written"]], ["commit", commit]]
+    rows = [["results written", record["written"]], ["commit then", commit]]
     rows += [[f"host {key}", value] for key, value in record["host"].items()]
     rows += [[tool, version] for tool, version in record["tools"].items()]
     return markdown_table(["", "value"], rows, numeric_from=2)
@@ -76,15 +79,26 @@ def limits(results: Results) -> list[str]:
         f"The sequence barrier rests on {percent(results.config['splits']['leakage']['identity'])} identity "
         "and on profile searches: it does not exclude remote homologues of the same fold."
     )
-    if _released(results):
-        items.append(
-            "`disjoint` speaks of the adaptation data alone: the released ESM-2 language models were trained on "
-            "UniRef50 of April 2021, which holds the families of most targets."
-        )
+    items += _language_models(results)
     if pd.isna(results.scores["nearest_training_identity"]).any():
         items.append("No hit to a training chain means that the search found none, not that the identity is 0 %.")
     return items
 
 
-def _released(results: Results) -> list[str]:
-    return [model["name"] for model in results.weights if EMBEDDED_FOLDER not in str(model["source"])]
+def _language_models(results: Results) -> list[str]:
+    """What the pretrained models saw, as far as it is known; the splits cover the adaptation data alone."""
+    foreign = [model["name"] for model in results.weights if EMBEDDED_FOLDER not in str(model["source"])]
+    released = [name for name in foreign if RELEASED.fullmatch(name)]
+    other = [name for name in foreign if name not in released]
+    items = []
+    if released:
+        items.append(
+            f"`disjoint` speaks of the adaptation data alone: {words([f'`{name}`' for name in released])} were trained "
+            "on public sequences (ESM-2 on UniRef50 of April 2021) that may hold the targets' families."
+        )
+    if other:
+        items.append(
+            f"`disjoint` speaks of the adaptation data alone: what {words([f'`{name}`' for name in other])} saw in "
+            "pretraining is not known."
+        )
+    return items
