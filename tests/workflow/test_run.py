@@ -18,6 +18,7 @@ import torch
 import yaml
 
 from hardfold import backbones
+from hardfold.dataset import Dataset
 from hardfold.folding.model import build_model, save_model, tiny_config
 from hardfold.jobs import gpu_slots
 
@@ -142,6 +143,20 @@ def test_scores_cover_every_target_arm_and_seed(results):
     assert scores["tm"].astype(float).between(0, 1).all()
 
 
+def test_only_memorisation_is_trained_on_targets(results):
+    split = table(results / "splits/assignment.tsv").set_index("chain")["split"]
+    trained = {
+        arm: json.loads((results / f"folding/{arm}/seed1/training.json").read_text())["chains"]
+        for arm in ("disjoint", "memorisation")
+    }
+    assert trained == {"disjoint": (split == "train").sum(), "memorisation": TARGETS}
+    assert trained["disjoint"] != TARGETS  # otherwise the counts could not tell them apart
+    ids = {name: set(Dataset(results / f"dataset/{name}.h5").ids) for name in ("train", "validation", "test", "target")}
+    assert ids["target"] == set(split.index[split == "target"])
+    assert not ids["target"] & (ids["train"] | ids["validation"] | ids["test"])
+    assert not ids["train"] & (ids["validation"] | ids["test"])
+
+
 def test_the_untrained_adapter_changes_nothing(results):
     for arm in ("disjoint", "memorisation"):
         assert json.loads((results / f"folding/{arm}/seed1/training.json").read_text())["step0_max_difference"] == 0
@@ -182,6 +197,16 @@ def test_a_misspelt_key_is_refused_by_name_before_any_job(folder):
     assert refused.returncode != 0
     message = refused.stdout + refused.stderr
     assert "splits: unknown key identiy" in message and "Traceback" not in message
+
+
+def test_a_class_without_targets_is_refused_by_name_before_any_job(folder):
+    refused = snakemake(folder, "--dry-run", change={"primary": {"class": "Hard"}})
+    assert "primary.class: Hard is neither all nor a class of" in refused.stdout + refused.stderr
+
+
+def test_missing_weights_are_refused_by_name_before_any_job(folder):
+    refused = snakemake(folder, "--dry-run", change={"folding": {"model": "esmfold_v1"}})
+    assert "has no esmfold_v1 (config.json and model.safetensors)" in refused.stdout + refused.stderr
 
 
 def test_a_missing_database_is_refused_by_name_before_any_job(folder):

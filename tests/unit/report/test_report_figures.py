@@ -46,3 +46,11 @@ def test_extremes_are_best_median_and_worst(results):
 
 def test_stack_counts_dots_in_a_bin():
     assert list(stack(np.array([0.0, 0.11, 0.01, 0.02]), 0.1)) == [0, 0, 1, 2]
+
+
+def test_differences_without_an_interval_are_drawn(results, tmp_path):
+    secondary = [entry | {"low": None, "high": None} for entry in results.comparison["secondary"]]
+    single = dataclasses.replace(results, comparison=results.comparison | {"secondary": secondary})
+    with with_style():
+        save(FIGURES["folding_differences"](single), tmp_path / "one.png")
+    assert (tmp_path / "one.png").stat().st_size > 1000

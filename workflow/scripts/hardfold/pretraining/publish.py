@@ -25,8 +25,8 @@ fraction of theirs.
 
 {data}. Nothing in them resembles a chain or target of the embedded data set: every record with an MMseqs2 hit
 (-s 7.5) of e-value <= {max_evalue} at any identity, or of {min_identity:.0%} identity over half of the shorter
-sequence, to a chain, target or validation record was left out ({left_out} records). Sources: Swiss-Prot of January 2014 (UniProt,
-through Debian's metastudent-data) and PDB chains (through Debian's promod3-data).
+sequence, to a chain, target or validation record was left out ({left_out} records). Sources: Swiss-Prot of January
+2014 (UniProt, through Debian's metastudent-data) and PDB chains (through Debian's promod3-data).
 
 ## Training
 
