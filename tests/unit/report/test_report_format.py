@@ -13,8 +13,10 @@ def test_number(value, shown):
     assert format.number(value) == shown
 
 
-def test_signed_number_gives_zero_no_sign():
-    assert [format.number(value, signed=True) for value in (0.05, -0.05, 0.0001)] == ["+0.050", "−0.050", "0.000"]
+def test_signed_number_keeps_its_sign_and_zero_has_none():
+    values = (0.05, -0.05, 0.0, 0.0001, -0.00002)
+    shown = ["+0.050", "−0.050", "0.000", "+0.0001", "−0.00002"]
+    assert [format.number(value, signed=True) for value in values] == shown
 
 
 def test_interval_needs_both_ends():
