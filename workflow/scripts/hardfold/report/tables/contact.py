@@ -65,7 +65,7 @@ _TOPS = {"l": "P@L", "l2": "P@L/2", "l5": "P@L/5"}
 
 
 def errors(results: Results) -> str:
-    return _metrics(results, {"distance_mae": "distance error (Å)", "angle_mae": "angle error (rad)"})
+    return _metrics(results, {"distance_mae": "distance error (Å)", "angle_mae": "angle error (°)"})
 
 
 def _metrics(results: Results, columns: dict[str, str]) -> str:
