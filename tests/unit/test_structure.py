@@ -365,11 +365,11 @@ def test_every_input_record_has_its_quality_control_row(tmp_path):
 def test_targets_are_written_with_their_units_and_numbers(tmp_path, example):
     structure.save_chains(tmp_path / "shard.h5", [replace(example, id="T1")])
     table = tmp_path / "targets.tsv"
-    table.write_text("target\tchain\tclass\tunits\nT1\t1abc_B\thard\tD1:1-2;D2:3-3,4-4\nT2\t1abc_B\thard\t\n")
+    table.write_text("target\tchain\tclass\tunits\nT1\t1abc_B\thard\tD1:1-4;D2:1-2,4-4\nT2\t1abc_B\thard\t\n")
     structure.write_targets([tmp_path / "shard.h5"], table, tmp_path / "targets")
     assert sorted(path.name for path in (tmp_path / "targets").iterdir()) == ["T1.cif", "numbering.tsv", "units.tsv"]
     assert (tmp_path / "targets/units.tsv").read_text() == (
-        "target\tunit\tstart\tend\nT1\tD1\t1\t2\nT1\tD2\t3\t3\nT1\tD2\t4\t4\nT1\tchain\t1\t4\n"
+        "target\tunit\tstart\tend\nT1\tD1\t1\t4\nT1\tD2\t1\t2\nT1\tD2\t4\t4\nT1\tchain\t1\t4\n"
     )
     assert (tmp_path / "targets/numbering.tsv").read_text() == (
         "target\tposition\tauth_number\nT1\t1\t-1\nT1\t2\t7\nT1\t3\t\nT1\t4\t9A\n"
@@ -377,6 +377,9 @@ def test_targets_are_written_with_their_units_and_numbers(tmp_path, example):
     assert read_model(tmp_path / "targets/T1.cif").sequence == "GASK"
     table.write_text("target\tchain\tclass\tunits\nT1\t1abc_B\thard\tD1:1-5\n")
     with pytest.raises(StructureError, match="unit D1 of T1, 1-5, is not within 1-4"):
+        structure.write_targets([tmp_path / "shard.h5"], table, tmp_path / "targets")
+    table.write_text("target\tchain\tclass\tunits\nT1\t1abc_B\thard\tD1:1-3\n")
+    with pytest.raises(StructureError, match="unit D1 of T1 has 2 resolved residues to score"):
         structure.write_targets([tmp_path / "shard.h5"], table, tmp_path / "targets")
 
 
