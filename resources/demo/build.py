@@ -19,7 +19,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1] / "workflow/scripts"))
 
 from hardfold import registry  # noqa: E402
-from hardfold.search import run_tool  # noqa: E402
+from hardfold.search import run_tool, write_fasta  # noqa: E402
 
 SEED = 1
 LENGTHS = range(44, 129)
@@ -67,7 +67,7 @@ def mmseqs_search(queries, subjects, folder, *options):
     """The hits of an MMseqs2 search between two {id: sequence}."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, records in (("queries", queries), ("subjects", subjects)):
-        (folder / f"{name}.fasta").write_text("".join(f">{key}\n{value}\n" for key, value in sorted(records.items())))
+        write_fasta(folder / f"{name}.fasta", records)
     files = [folder / name for name in ("queries.fasta", "subjects.fasta", "hits.tsv", "tmp")]
     columns = "query,target,fident,qcov,tcov,evalue,tstart,tend"
     run_tool("mmseqs", "easy-search", *files, "--format-output", columns, *options)
@@ -81,7 +81,7 @@ def mmseqs_search(queries, subjects, folder, *options):
 def representatives(records, folder):
     """Ids of one sequence a cluster at 40 % identity over 80 % of both."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "all.fasta").write_text("".join(f">{key}\n{value}\n" for key, value in sorted(records.items())))
+    write_fasta(folder / "all.fasta", records)
     files = [folder / name for name in ("all.fasta", "clusters", "tmp")]
     run_tool("mmseqs", "easy-cluster", *files, "--min-seq-id", 0.4, "-c", 0.8)
     return sorted({line.split("\t")[0] for line in open(folder / "clusters_cluster.tsv")})

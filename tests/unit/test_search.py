@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from hardfold import search, tables
-from hardfold.search import DATABASE_FILES, DatabaseError, ToolError
+from hardfold.jobs import DATABASE_FILES
+from hardfold.search import DatabaseError, ToolError
 from hardfold.structure import Chain, save_chains
 
 SEQUENCE = "MKTAYIAKQRQISFVKSHFS"

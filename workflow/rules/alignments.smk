@@ -1,19 +1,15 @@
 # A search database built from the pool unless one is configured, and an alignment for each kept chain.
 # Needs: results/structures/shards/, HH-suite, MMseqs2. Makes: results/alignments/.
-
+from hardfold.jobs import DATABASE_FILES
 
 DATABASE = config["alignments"]["database"] or "results/alignments/database/pool"
-DATABASE_PARTS = {"kind": ["a3m", "hhm", "cs219"], "ending": ["ffdata", "ffindex"]}
 
 
 rule build_database:
     input:
         config["alignments"]["pool"] or [],
     output:
-        expand(
-            "results/alignments/database/pool_{kind}.{ending}",
-            **DATABASE_PARTS,
-        ),
+        expand("results/alignments/database/pool{file}", file=DATABASE_FILES),
     log:
         "results/logs/build_database.log",
     benchmark:
@@ -36,7 +32,7 @@ rule search_alignments:
     input:
         chains="results/structures/shards/{shard}.h5",
         # A configured database must be there before any job starts; the pool's is built.
-        database=expand("{prefix}_{kind}.{ending}", prefix=DATABASE, **DATABASE_PARTS),
+        database=expand("{prefix}{file}", prefix=DATABASE, file=DATABASE_FILES),
         given=config["alignments"]["given"] or [],
     output:
         folder=directory("results/alignments/{shard}"),

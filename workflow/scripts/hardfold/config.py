@@ -6,7 +6,8 @@ from pathlib import Path
 import jsonschema
 import yaml
 
-from hardfold.weights import local_files, required_files
+from hardfold.jobs import DATABASE_FILES
+from hardfold.weights import in_archive, local_files, required_files
 
 FIRST_DISTANCE_EDGE = 2.0  # angstrom: where the distance bins begin
 
@@ -75,12 +76,12 @@ def check_files(config: dict) -> None:
         "alignments.pool": "" if alignments["database"] else alignments["pool"],
     }
     database = alignments["database"]
-    parts = [f"{database}_{kind}.ff{end}" for kind in ("a3m", "hhm", "cs219") for end in ("data", "index")]
-    named |= {f"alignments.database ({part})": part for part in parts if database}
+    if database:
+        named |= {f"alignments.database ({database}{file})": f"{database}{file}" for file in DATABASE_FILES}
     faults = [f"{key}: {path} does not exist" for key, path in named.items() if path and not Path(path).exists()]
     for model in pretrained_models(config):
-        folder, official = config["weights"]["folder"], model.startswith(("esm2_", "esm_msa"))
-        if not local_files(model, folder) and (inputs["offline"] or not official):
+        folder = config["weights"]["folder"]
+        if not local_files(model, folder) and (inputs["offline"] or not in_archive(model)):
             wanted = " and ".join(required_files(model))
             faults.append(f"weights.folder: {folder} has no {model} ({wanted})")
     if inputs["offline"] and not inputs["mirror"]:

@@ -74,9 +74,9 @@ def build_shard(structures: Path, alignments: Path, output: Path, max_rows: int)
             read.update(path.read_bytes())
             chains.copy(id, root)
             _add_arrays(root[id], path, max_rows)
-        with open(structures, "rb") as handle:
-            digest = hashlib.file_digest(handle, "sha256").hexdigest()
-        _describe(file, {"structures": digest, "alignments": read.hexdigest()}, {"max_rows": max_rows})
+        _describe(
+            file, {"structures": tables.sha256(structures), "alignments": read.hexdigest()}, {"max_rows": max_rows}
+        )
 
 
 def _add_arrays(group, path, max_rows):

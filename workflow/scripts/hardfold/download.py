@@ -4,7 +4,6 @@ A file appears whole and checked or not at all; an entry that cannot be had beco
 """
 
 import gzip
-import hashlib
 import logging
 import shutil
 import zlib
@@ -156,5 +155,4 @@ def _checked_sha256(path, source, fault=MissingEntry):
                     pass
         except (OSError, EOFError, zlib.error) as cause:
             raise fault(f"broken gzip file ({cause})", str(source)) from None
-    with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+    return tables.sha256(path)

@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+# What an HH-suite database consists of, behind its prefix.
+DATABASE_FILES = tuple(f"_{kind}.{suffix}" for kind in ("a3m", "hhm", "cs219") for suffix in ("ffdata", "ffindex"))
 LIBRARY = Path(__file__).parent
 PACKAGE = LIBRARY.name
 

@@ -1,6 +1,5 @@
 """What a run was made with: configuration, inputs by hash, package and tool versions, code, host and date."""
 
-import json
 import os
 import platform
 import re
@@ -11,8 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 import hardfold
-from hardfold.tables import whole_file
-from hardfold.weights import sha256
+from hardfold.tables import sha256, write_json
 
 REQUIREMENT = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(\[[^\]]*\])?==")
 # Tool -> the command that tells its version, and where in its output.
@@ -77,5 +75,4 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 def write_provenance(path: Path, config: Mapping, requirements: Path, inputs: Iterable[Path]) -> None:
     record = provenance(config, requirements, inputs)
-    with whole_file(path) as temporary:
-        temporary.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n")
+    write_json(path, record)

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -19,10 +20,9 @@ import numpy as np
 
 from hardfold import tables
 from hardfold.alignment import Alignment, AlignmentError, neff, read_a3m, write_a3m
-from hardfold.jobs import progress
+from hardfold.jobs import DATABASE_FILES, progress
 from hardfold.structure import load_chains
 
-DATABASE_FILES = tuple(f"_{kind}.{suffix}" for kind in ("a3m", "hhm", "cs219") for suffix in ("ffdata", "ffindex"))
 COLUMNS = ["chain", "tool", "database", "rows", "neff", "status", "reason", "seconds", "cached"]
 # The guide's choice for realignment, and a prefilter that hardly cuts hits off in a deep database.
 FIXED_OPTIONS = ("-mact", 0.35, "-maxfilt", 100000)
@@ -71,6 +71,11 @@ def run_tool(name: str, *arguments, **environment) -> None:
             "a build for another CPU, or too little memory"
         )
     raise ToolError(f"{name} failed with exit status {done.returncode}: {_last_lines(done.stdout)}")
+
+
+def write_fasta(path: Path, sequences: Mapping[str, str]) -> None:
+    """Write id -> sequence, sorted by id: what is built from the file depends on its content alone."""
+    Path(path).write_text("".join(f">{id}\n{sequence}\n" for id, sequence in sorted(sequences.items())))
 
 
 def _last_lines(output, count=5):

@@ -18,7 +18,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from hardfold import tables
-from hardfold.search import run_tool
+from hardfold.search import run_tool, write_fasta
 from hardfold.structure import load_chains
 
 ASSIGNMENT_COLUMNS = ["chain", "cluster", "split"]
@@ -101,7 +101,7 @@ def read_proteins(shards: Iterable[Path], chains: Path, targets: Path) -> pd.Dat
 
 def cluster(sequences: pd.Series, identity: float, coverage: float, threads: int, work: Path) -> pd.Series:
     """Id -> the representative of its MMseqs2 cluster; `coverage` of both sequences (mode 0)."""
-    _write_fasta(work / "all.fasta", sequences)
+    write_fasta(work / "all.fasta", sequences)
     run_tool(
         *["mmseqs", "easy-cluster", work / "all.fasta", work / "clusters", work / "tmp", "--min-seq-id", identity],
         *["-c", coverage, "--cov-mode", 0, "--cluster-reassign", 1, "--threads", threads, "-v", 1],
@@ -168,9 +168,9 @@ def find_hits(
     coverage together, and one by profile over all proteins, whose hits leak by e-value alone.
     """
     held_out, exposed = split != "train", split.isin(["train", "validation"])
-    _write_fasta(work / "held_out.fasta", sequences[held_out])
-    _write_fasta(work / "exposed.fasta", sequences[exposed])
-    _write_fasta(work / "all.fasta", sequences)
+    write_fasta(work / "held_out.fasta", sequences[held_out])
+    write_fasta(work / "exposed.fasta", sequences[exposed])
+    write_fasta(work / "all.fasta", sequences)
     common = ["-s", leakage["sensitivity"], "--max-seqs", 100000, "--threads", threads]
     hits = _easy_search(work, "held_out.fasta", "exposed.fasta", "-e", GENEROUS_EVALUE, *common)
     hits["leak"] = (
@@ -278,7 +278,3 @@ def _easy_search(work, queries, subjects, *options):
     shorter = hits["query_length"] <= hits["subject_length"]
     hits["coverage"] = hits["query_coverage"].where(shorter, hits["subject_coverage"])
     return hits.sort_values(["query", "subject", "evalue"])[_HIT_COLUMNS].drop_duplicates(["query", "subject"])
-
-
-def _write_fasta(path, sequences):
-    path.write_text("".join(f">{id}\n{sequence}\n" for id, sequence in sequences.items()))

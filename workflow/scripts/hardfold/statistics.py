@@ -1,6 +1,5 @@
 """The paired comparison of arms by target: intervals, tests and the primary endpoint."""
 
-import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -203,5 +202,4 @@ def compare_arms(scores: Path, output: Path, *, primary: Mapping, bootstrap: int
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)  # a mean of nothing must not pass as a number
         comparison = compare(table, primary, bootstrap, seed)
-    with tables.whole_file(output) as temporary:
-        temporary.write_text(json.dumps(comparison, indent=1, allow_nan=False) + "\n")
+    tables.write_json(output, comparison)

@@ -1,5 +1,7 @@
-"""Tab-separated tables: read with checks that name the file and the fault, written whole and sorted."""
+"""Files that appear whole, and tab-separated tables: read with checks that name the fault, written sorted."""
 
+import hashlib
+import json
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -140,3 +142,15 @@ def whole_file(path: Path):
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Mapping) -> None:
+    """Write `content` as a JSON file. Raises ValueError for NaN and infinity: what is not known is null."""
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def sha256(path: Path) -> str:
+    """The file's sha256, as 64 hexadecimal digits."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -1,6 +1,5 @@
 """Pretrained weights: fetched once from a folder or the archive into the run, with the sha256 of every file."""
 
-import hashlib
 import json
 import re
 import shutil
@@ -8,7 +7,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from hardfold.tables import whole_file
+from hardfold.tables import sha256, whole_file, write_json
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
 CHECKSUMS = "SHA256SUMS"
@@ -20,11 +19,16 @@ class WeightsError(RuntimeError):
     """Weights that are missing or not what they should be; the message names the folder and the file."""
 
 
+def in_archive(model: str) -> bool:
+    """Whether the archive may hold the model: it has ESM-2 and ESM-MSA-1b, and no folding models."""
+    return model.startswith(("esm2_", "esm_msa"))
+
+
 def required_files(model: str) -> list[str]:
     """ESM-2, ESM-MSA-1b: the checkpoint and its contact regression, as fair-esm names them. Else transformers' two."""
     if not MODEL_NAME.match(model):
         raise WeightsError(f"{model!r} is not a model's name: letters, digits, '_', '.' and '-'")
-    if model.startswith(("esm2_", "esm_msa")):
+    if in_archive(model):
         return [f"{model}.pt", f"{model}-contact-regression.pt"]
     return ["config.json", "model.safetensors"]
 
@@ -38,7 +42,7 @@ def local_files(model: str, folder: Path) -> list[Path]:
         optional = [name for name in ("README.md", CHECKSUMS) if (own / name).is_file()]
         return [own / name for name in required + optional]
     flat = [Path(folder, name) for name in required]
-    return flat if required[0].endswith(".pt") and all(path.is_file() for path in flat) else []
+    return flat if in_archive(model) and all(path.is_file() for path in flat) else []
 
 
 def fetch(model: str, folder: Path, archive: str, offline: bool, output: Path) -> None:
@@ -57,8 +61,7 @@ def fetch(model: str, folder: Path, archive: str, offline: bool, output: Path) -
     hashes = {path.name: sha256(path) for path in sorted(output.iterdir()) if path.name != RECORD}
     if CHECKSUMS in hashes:
         _compare(output / CHECKSUMS, hashes, required_files(model), source)
-    with whole_file(output / RECORD) as temporary:
-        temporary.write_text(json.dumps({"name": model, "source": source, "files": hashes}, indent=2) + "\n")
+    write_json(output / RECORD, {"name": model, "source": source, "files": hashes})
 
 
 def verify(folder: Path) -> dict:
@@ -68,12 +71,6 @@ def verify(folder: Path) -> dict:
         if sha256(Path(folder, name)) != expected:
             raise WeightsError(f"{folder}/{name}: not the file that was fetched (sha256 differs from {RECORD})")
     return record
-
-
-def sha256(path: Path) -> str:
-    """The file's sha256, as 64 hexadecimal digits."""
-    with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _compare(listing, hashes, required, source):
@@ -88,7 +85,7 @@ def _compare(listing, hashes, required, source):
 def _download(model, folder, archive, offline, output):
     checkpoint, other = required_files(model)
     wanted = f"{folder}/{model}/ needs {checkpoint} and {other}"
-    if not checkpoint.endswith(".pt"):
+    if not in_archive(model):
         raise WeightsError(f"{model}: no weights; {wanted} (there is no archive of folding models)")
     if offline:
         raise WeightsError(f"{model}: no weights; {wanted} (inputs.offline forbids the archive)")

@@ -16,7 +16,7 @@ from hardfold.contact.samples import Samples
 from hardfold.contact.train import load_experiment
 from hardfold.jobs import progress
 from hardfold.statistics import bootstrap_interval
-from hardfold.tables import whole_file, write
+from hardfold.tables import whole_file, write, write_json
 from hardfold.training import device, seed_everything
 
 METRICS = ["roc_auc", "pr_auc", "base_rate", "precision", "recall", "f1", "threshold", *contacts.PRECISION_KEYS]
@@ -65,8 +65,7 @@ def evaluate_experiment(
         "by_protein": rows,
         **_curves([pairs[row["chain"]] for row in rows]),
     }
-    with whole_file(metrics) as temporary:
-        temporary.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
+    write_json(metrics, result)
 
 
 def predict(model: ContactModel, samples: Samples) -> Iterator[tuple[str, dict[str, np.ndarray]]]:

@@ -13,7 +13,7 @@ from hardfold import backbones, weights
 from hardfold.contact.model import ContactModel
 from hardfold.contact.module import HISTORY, ContactModule
 from hardfold.contact.samples import Samples
-from hardfold.tables import whole_file
+from hardfold.tables import whole_file, write_json
 from hardfold.training import (
     History,
     ProgressLog,
@@ -65,11 +65,11 @@ def train_experiment(
         raise ValueError(f"{validation}: no chain has contacts, so no epoch is the best")
     with whole_file(output / "model.safetensors") as temporary:
         save_file(module.best_state, temporary)
-    _write_json(
+    write_json(
         output / "config.json",
         {"experiment": experiment, "seed": seed, "options": dict(options), "weights": records},
     )
-    _write_json(
+    write_json(
         output / "training.json",
         {
             "experiment": experiment,
@@ -111,8 +111,3 @@ def load_experiment(folder: Path, esm2: Path, esm_msa: Path | None) -> tuple[Con
 
 def _encoders(model):
     return {"esm2": model.esm2.model} | ({"esm_msa": model.esm_msa.model} if model.esm_msa else {})
-
-
-def _write_json(path, content):
-    with whole_file(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")

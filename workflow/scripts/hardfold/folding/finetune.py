@@ -1,6 +1,5 @@
 """Fine-tuning a folding model by LoRA: the run of one arm and seed, its history and its record."""
 
-import json
 import logging
 import time
 from collections.abc import Mapping
@@ -19,7 +18,7 @@ from hardfold.folding.losses import CA
 from hardfold.folding.model import checkpoint_blocks, load_model
 from hardfold.folding.module import PARTS, Crops, FoldingModule, collate, fold, loss_parts, plan_steps, weighted_sum
 from hardfold.folding.predict import fold_sequence
-from hardfold.tables import whole_file
+from hardfold.tables import write_json
 from hardfold.training import (
     History,
     ProgressLog,
@@ -174,5 +173,4 @@ def finetune(
         "peak_memory_mb": peak_memory_mb(),
         "tokens_per_second": module.residues / fit_seconds,
     }
-    with whole_file(record) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
+    write_json(record, content)

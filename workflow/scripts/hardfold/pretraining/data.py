@@ -11,7 +11,7 @@ import numpy as np
 
 from hardfold import registry
 from hardfold.alignment import read_a3m, select_rows
-from hardfold.search import run_tool
+from hardfold.search import run_tool, write_fasta
 from hardfold.structure import Chain, load_chains
 from hardfold.tables import whole_file, write
 
@@ -112,8 +112,8 @@ def _align(queries: dict[str, str], pool: list[str], threads: int):
     """(id, alignment) of each query against the pool."""
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        _write_fasta(queries, work / "queries.fasta")
-        _write_fasta({str(index): sequence for index, sequence in enumerate(pool)}, work / "pool.fasta")
+        write_fasta(work / "queries.fasta", queries)
+        write_fasta(work / "pool.fasta", {str(index): sequence for index, sequence in enumerate(pool)})
         for name in ("queries", "pool"):
             run_tool("mmseqs", "createdb", work / f"{name}.fasta", work / name)
         found = [work / "queries", work / "pool", work / "hits"]
@@ -131,8 +131,8 @@ def _near(queries, pool, max_evalue, min_identity, threads):
     """(query, subject, identity, coverage of the shorter, e-value) of the hits that count as near."""
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        _write_fasta(queries, work / "queries.fasta")
-        _write_fasta(pool, work / "pool.fasta")
+        write_fasta(work / "queries.fasta", queries)
+        write_fasta(work / "pool.fasta", pool)
         files = [work / name for name in ("queries.fasta", "pool.fasta", "hits.tsv", "tmp")]
         options = ["-s", 7.5, "-e", 10, "--max-seqs", 10000, "--threads", threads]
         columns = ["--format-output", "query,target,fident,alnlen,qlen,tlen,evalue"]
@@ -142,10 +142,6 @@ def _near(queries, pool, max_evalue, min_identity, threads):
                 coverage = int(columns) / min(map(int, lengths))
                 if float(evalue) <= max_evalue or (float(identity) >= min_identity and coverage >= 0.5):
                     yield query, subject, float(identity), coverage, float(evalue)
-
-
-def _write_fasta(records: dict[str, str], path: Path) -> None:
-    path.write_text("".join(f">{name}\n{sequence}\n" for name, sequence in sorted(records.items())))
 
 
 def load_stretches(data: Path, group: str) -> dict[str, Chain]:

@@ -1,6 +1,5 @@
 """A small ESMFold architecture from scratch, on the frozen ESM-2 of `train_sequence_model`."""
 
-import json
 import time
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from hardfold.folding.model import build_model, folding_config, save_model
 from hardfold.folding.module import Crops, FoldingModule, collate, plan_steps
 from hardfold.pretraining.data import load_stretches
 from hardfold.structure import Chain
-from hardfold.tables import whole_file
+from hardfold.tables import write_json
 from hardfold.training import (
     History,
     ProgressLog,
@@ -107,5 +106,4 @@ def train_folding_model(
         "device": device().type,
         "threads": threads,
     }
-    with whole_file(folder / "training.json") as temporary:
-        temporary.write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")
+    write_json(folder / "training.json", report)

@@ -3,7 +3,6 @@
 Shapes: B batch, R alignment rows, T tokens, V vocabulary. Lin et al. 2023 (ESM-2), Rao et al. 2021 (MSA Transformer).
 """
 
-import json
 import logging
 import math
 import time
@@ -24,7 +23,7 @@ from hardfold import backbones
 from hardfold.batches import pad, tokenize
 from hardfold.pretraining.contact_head import fit_contact_head
 from hardfold.pretraining.data import load_sequences
-from hardfold.tables import whole_file
+from hardfold.tables import write_json
 from hardfold.training import (
     History,
     ProgressLog,
@@ -180,7 +179,7 @@ def train_sequence_model(data: Path, folder: Path, name: str, settings: dict, se
     report["unigram_perplexity"] = _unigram_perplexity(counts, sequences["validation"])
     report["contacts"] = fit_contact_head(model, alphabet, data, settings["regression_chains"])
     backbones.save(model, folder / f"{name}.pt", half=True)
-    _write_json(report, folder / "training.json")
+    write_json(folder / "training.json", report)
 
 
 def train_alignment_model(
@@ -190,18 +189,18 @@ def train_alignment_model(
     seed_everything(seed, threads)
     model, alphabet = backbones.build_esm_msa(settings["layers"], settings["dim"], settings["heads"])
     with h5py.File(alignments) as store:
-        records = {
-            group: [rows[:] for rows in store[group].values() if len(rows) >= settings["min_rows"]]
-            for group in ("train", "validation")
-        }
+        stored = {group: {key: rows[:] for key, rows in store[group].items()} for group in ("train", "validation")}
+    records = {
+        group: [rows for rows in members.values() if len(rows) >= settings["min_rows"]]
+        for group, members in stored.items()
+    }
     cut = cut_alignment(settings["crop"], settings["rows"], alphabet)
     report = _train(model, lambda tokens: model(tokens)["logits"], records, cut, alphabet, folder, name, settings, seed)
     model.eval()
-    with h5py.File(alignments) as store:
-        stored = {group: {key: rows[: settings["rows"]] for key, rows in store[group].items()} for group in store}
-    report["contacts"] = fit_contact_head(model, alphabet, data, settings["regression_chains"], stored)
+    shown = {group: {key: rows[: settings["rows"]] for key, rows in stored[group].items()} for group in stored}
+    report["contacts"] = fit_contact_head(model, alphabet, data, settings["regression_chains"], shown)
     backbones.save(model, folder / f"{name}.pt", half=True)
-    _write_json(report, folder / "training.json")
+    write_json(folder / "training.json", report)
 
 
 def _train(network, logits, records, cut, alphabet, folder, name, settings, seed):
@@ -244,8 +243,3 @@ def _unigram_perplexity(counts: Counter, validation: list[str]) -> float:
     held_out = Counter("".join(validation))
     losses = {letter: -math.log(counts[letter] / total) for letter in RESIDUES}
     return math.exp(sum(held_out[k] * losses[k] for k in RESIDUES) / sum(held_out[k] for k in RESIDUES))
-
-
-def _write_json(content: dict, path: Path) -> None:
-    with whole_file(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")

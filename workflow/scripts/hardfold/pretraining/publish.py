@@ -1,12 +1,11 @@
 """A trained model as it is shipped: weights, history, model card and checksums in one folder."""
 
 import csv
-import hashlib
 import json
 import shutil
 from pathlib import Path
 
-from hardfold.tables import whole_file
+from hardfold.tables import sha256, whole_file
 
 WHAT = {
     "sequence": "A small language model of the ESM-2 architecture, in fair-esm's file layout",
@@ -79,9 +78,7 @@ def publish(name: str, run: Path, audit: Path, folder: Path, *, max_evalue: floa
         temporary.write_text(card)
     files = sorted(path for path in folder.iterdir() if path.name not in ("SHA256SUMS", "README.md"))
     with whole_file(folder / "SHA256SUMS") as temporary:
-        temporary.write_text(
-            "".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files)
-        )
+        temporary.write_text("".join(f"{sha256(path)}  {path.name}\n" for path in files))
 
 
 def _count(parameters) -> str:
