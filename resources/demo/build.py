@@ -19,7 +19,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1] / "workflow/scripts"))
 
 from hardfold import registry  # noqa: E402
-from hardfold.search import run_tool, write_fasta  # noqa: E402
+from hardfold.tools import run_tool, write_fasta  # noqa: E402
 
 SEED = 1
 LENGTHS = range(44, 129)

@@ -7,7 +7,8 @@ import pytest
 from hardfold import contacts
 from hardfold.__main__ import main
 from hardfold.contacts import PredictionError
-from hardfold.structure import Chain, write_mmcif
+from hardfold.structure.chain import Chain
+from hardfold.structure.write import write_mmcif
 
 RNG = np.random.default_rng(0)
 

@@ -11,7 +11,7 @@ from hardfold import dataset
 from hardfold.__main__ import main
 from hardfold.alignment import AlignmentError
 from hardfold.dataset import Dataset, DatasetError
-from hardfold.structure import Chain, save_chains
+from hardfold.structure.chain import Chain, save_chains
 
 SETTINGS = {"dataset": {"max_rows": 2}}
 

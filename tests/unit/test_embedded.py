@@ -9,7 +9,7 @@ import yaml
 from hardfold import backbones, tables
 from hardfold.config import pretrained_models
 from hardfold.folding.model import load_model
-from hardfold.structure import read_chain
+from hardfold.structure.parse import read_chain
 
 ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "resources/models"

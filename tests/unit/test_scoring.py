@@ -11,7 +11,8 @@ from tmtools import tm_align
 
 from hardfold import scoring, tables
 from hardfold.__main__ import main
-from hardfold.structure import Chain, write_mmcif
+from hardfold.structure.chain import Chain
+from hardfold.structure.write import write_mmcif
 
 SEQUENCE = "ACDEFGHIKLMNPQRSTVWY"
 

@@ -9,10 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hardfold import search, tables
+from hardfold import tables, tools
 from hardfold.jobs import DATABASE_FILES
-from hardfold.search import DatabaseError, ToolError
-from hardfold.structure import Chain, save_chains
+from hardfold.search import database as hhsuite
+from hardfold.search import shard
+from hardfold.search.database import DatabaseError
+from hardfold.structure.chain import Chain, save_chains
+from hardfold.tools import ToolError
 
 SEQUENCE = "MKTAYIAKQRQISFVKSHFS"
 OPTIONS = {"given": "", "iterations": 1, "evalue": 1e-3, "min_coverage": 0.5, "threads": 2}
@@ -66,7 +69,7 @@ HHBLITS = """
 
 def run(tmp_path, chains, database, **changes):
     folder, table = tmp_path / "out", tmp_path / "out.tsv"
-    search.search_shard(chains, folder, table, database=database, cache=str(tmp_path / "cache"), **(OPTIONS | changes))
+    shard.search_shard(chains, folder, table, database=database, cache=str(tmp_path / "cache"), **(OPTIONS | changes))
     return folder, tables.read(table).set_index("chain")
 
 
@@ -161,14 +164,14 @@ def test_a_database_that_vanishes_stops_the_job(tmp_path, chains, database, prog
 def test_a_missing_program_is_named(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ToolError, match="nosuchtool is not installed"):
-        search.find_tool("nosuchtool")
+        tools.find_tool("nosuchtool")
 
 
 def test_entries_are_joined_in_order_and_found_by_a_sorted_index(tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     one.write_bytes(b"DATE now\nfirst\n\0")
     two.write_bytes(b"second\n\0")
-    search._write_ordered(
+    hhsuite._write_ordered(
         tmp_path / "joined",
         ["b", "a"],
         [(one, {"a": (0, 16)}), (two, {"b": (0, 8)})],
@@ -177,12 +180,12 @@ def test_entries_are_joined_in_order_and_found_by_a_sorted_index(tmp_path):
     assert (tmp_path / "joined.ffdata").read_bytes() == b"second\n\0first\n\0"
     assert (tmp_path / "joined.ffindex").read_text() == "a\t8\t7\nb\t0\t8\n"
     with pytest.raises(DatabaseError, match="1 of 1 clusters"):
-        search._write_ordered(tmp_path / "lost", ["c"], [(one, {"c": (0, 1)})])
+        hhsuite._write_ordered(tmp_path / "lost", ["c"], [(one, {"c": (0, 1)})])
 
 
 def test_a_pool_that_is_not_there_is_named(tmp_path):
     with pytest.raises(DatabaseError, match=r"pool\.fasta is missing"):
-        search.build_database(tmp_path / "pool.fasta", tmp_path / "database", 1)
+        hhsuite.build_database(tmp_path / "pool.fasta", tmp_path / "database", 1)
     assert not list((tmp_path / "database").iterdir())
 
 
@@ -201,7 +204,7 @@ def test_a_database_built_from_real_sequences_finds_their_homologues(tmp_path):
         handle.write(f">{name}\n{first}\n>a\n{changed[0]}\n>b\n{changed[1]}\n>{records[40]}>{records[80]}")
     databases = [tmp_path / "one", tmp_path / "two"]
     for threads, folder in zip((1, 8), databases, strict=True):  # more threads than clusters
-        search.build_database(pool, folder, threads)
+        hhsuite.build_database(pool, folder, threads)
     for ending in DATABASE_FILES:
         assert (databases[0] / f"pool{ending}").read_bytes() == (databases[1] / f"pool{ending}").read_bytes()
     save_chains(tmp_path / "s.h5", [Chain.from_atoms("1aaa_A", first, np.ones((len(first), 5, 3)))])

@@ -8,7 +8,7 @@ import pytest
 
 from hardfold import splits, tables
 from hardfold.splits import SplitError
-from hardfold.structure import Chain, save_chains
+from hardfold.structure.chain import Chain, save_chains
 
 AMINO_ACIDS = list("ACDEFGHIKLMNPQRSTVWY")
 LEAKAGE = {"identity": 0.3, "coverage": 0.5, "evalue": 1e-3, "sensitivity": 7.5, "profile_iterations": 3}

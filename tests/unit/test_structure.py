@@ -8,8 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hardfold import structure
-from hardfold.structure import Chain, StructureError, read_chain, read_model
+from hardfold.structure.chain import Chain, StructureError, load_chains, save_chains
+from hardfold.structure.parse import read_chain, read_model
+from hardfold.structure.quality import QC_COLUMNS, drop_reason, extract_shard, unknown_fields
+from hardfold.structure.targets import write_targets
+from hardfold.structure.write import write_mmcif
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the shared data folder is absent")
@@ -91,8 +94,8 @@ def test_unknown_metadata_stay_unknown(read):
     text = mmcif([residue(1, "ALA"), residue(2, "ALA")], "ALA ALA", "_exptl.method ?\n_refine.ls_d_res_high ?\n")
     chain = read(text)
     assert (chain.method, chain.resolution, chain.release_date) == ("", None, "")
-    assert structure.unknown_fields(chain) == ["resolution", "method", "release_date"]
-    assert structure.drop_reason(chain, LIMITS) == ""
+    assert unknown_fields(chain) == ["resolution", "method", "release_date"]
+    assert drop_reason(chain, LIMITS) == ""
 
 
 def test_highest_occupancy_wins_and_the_first_on_a_tie(read):
@@ -273,7 +276,7 @@ def example():
 
 def test_written_mmcif_reads_back_numbered_by_position(tmp_path, example):
     path = tmp_path / "model.cif"
-    structure.write_mmcif(example, path, plddt=np.array([10.0, 20.126, 30.0, 40.0]))
+    write_mmcif(example, path, plddt=np.array([10.0, 20.126, 30.0, 40.0]))
     model = read_model(path)
     assert model.sequence == "GASK" and model.mask.tolist() == [True, True, False, True]
     assert model.auth_numbers == ("1", "2", "", "4")
@@ -287,7 +290,7 @@ def test_written_mmcif_reads_back_numbered_by_position(tmp_path, example):
 
 
 def test_written_native_claims_no_b_factors(tmp_path, example):
-    structure.write_mmcif(example, tmp_path / "a.cif")
+    write_mmcif(example, tmp_path / "a.cif")
     import gemmi
 
     block = gemmi.cif.read(str(tmp_path / "a.cif")).sole_block()
@@ -298,9 +301,9 @@ def test_written_native_claims_no_b_factors(tmp_path, example):
 def test_saved_chains_load_back_equal_and_bytes_repeat(tmp_path, example):
     unknown = replace(example, id="2abc_A", resolution=None, method="")
     for name in ("a.h5", "b.h5"):
-        structure.save_chains(tmp_path / name, [example, unknown])
+        save_chains(tmp_path / name, [example, unknown])
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
-    loaded = structure.load_chains(tmp_path / "a.h5")
+    loaded = load_chains(tmp_path / "a.h5")
     assert list(loaded) == ["1abc_B", "2abc_A"]
     for chain in (example, unknown):
         for name in Chain.__dataclass_fields__:
@@ -319,7 +322,7 @@ def test_saved_chains_load_back_equal_and_bytes_repeat(tmp_path, example):
     ],
 )
 def test_each_limit_gives_its_reason(example, limit, reason):
-    assert structure.drop_reason(example, LIMITS | limit) == reason
+    assert drop_reason(example, LIMITS | limit) == reason
 
 
 def test_every_input_record_has_its_quality_control_row(tmp_path):
@@ -340,12 +343,12 @@ def test_every_input_record_has_its_quality_control_row(tmp_path):
     downloads = pd.DataFrame([{**record, "source": "mirror", "reason": ""} for record in records])
     downloads.loc[downloads["id"] == "9abc_B", "reason"] = "HTTP status 404"
     downloads.to_csv(tmp_path / "raw.tsv", sep="\t", index=False)
-    structure.extract_shard(
+    extract_shard(
         records=records, folder=folder, downloads=tmp_path / "raw.tsv", limits=LIMITS, chains=tmp_path / "chains.h5",
         qc=tmp_path / "qc.tsv",
     )  # fmt: skip
     table = pd.read_csv(tmp_path / "qc.tsv", sep="\t", dtype=str, keep_default_na=False).set_index("chain")
-    assert list(table.reset_index().columns) == structure.QC_COLUMNS
+    assert list(table.reset_index().columns) == QC_COLUMNS
     assert sorted(table.index) == sorted(record["id"] for record in records)
     kept = table.loc["1abc_B"]
     assert kept[["status", "reason", "length", "resolved", "resolution"]].tolist() == ["kept", "", "3", "2", ""]
@@ -359,14 +362,14 @@ def test_every_input_record_has_its_quality_control_row(tmp_path):
     }
     for name, reason in reasons.items():
         assert table.loc[name, "status"] == "dropped" and reason in table.loc[name, "reason"]
-    assert list(structure.load_chains(tmp_path / "chains.h5")) == ["1abc_B"]
+    assert list(load_chains(tmp_path / "chains.h5")) == ["1abc_B"]
 
 
 def test_targets_are_written_with_their_units_and_numbers(tmp_path, example):
-    structure.save_chains(tmp_path / "shard.h5", [replace(example, id="T1")])
+    save_chains(tmp_path / "shard.h5", [replace(example, id="T1")])
     table = tmp_path / "targets.tsv"
     table.write_text("target\tchain\tclass\tunits\nT1\t1abc_B\thard\tD1:1-4;D2:1-2,4-4\nT2\t1abc_B\thard\t\n")
-    structure.write_targets([tmp_path / "shard.h5"], table, tmp_path / "targets")
+    write_targets([tmp_path / "shard.h5"], table, tmp_path / "targets")
     assert sorted(path.name for path in (tmp_path / "targets").iterdir()) == ["T1.cif", "numbering.tsv", "units.tsv"]
     assert (tmp_path / "targets/units.tsv").read_text() == (
         "target\tunit\tstart\tend\nT1\tD1\t1\t4\nT1\tD2\t1\t2\nT1\tD2\t4\t4\nT1\tchain\t1\t4\n"
@@ -377,10 +380,10 @@ def test_targets_are_written_with_their_units_and_numbers(tmp_path, example):
     assert read_model(tmp_path / "targets/T1.cif").sequence == "GASK"
     table.write_text("target\tchain\tclass\tunits\nT1\t1abc_B\thard\tD1:1-5\n")
     with pytest.raises(StructureError, match="unit D1 of T1, 1-5, is not within 1-4"):
-        structure.write_targets([tmp_path / "shard.h5"], table, tmp_path / "targets")
+        write_targets([tmp_path / "shard.h5"], table, tmp_path / "targets")
     table.write_text("target\tchain\tclass\tunits\nT1\t1abc_B\thard\tD1:1-3\n")
     with pytest.raises(StructureError, match="unit D1 of T1 has 2 resolved residues to score"):
-        structure.write_targets([tmp_path / "shard.h5"], table, tmp_path / "targets")
+        write_targets([tmp_path / "shard.h5"], table, tmp_path / "targets")
 
 
 @needs_shared

@@ -9,7 +9,7 @@ from Bio.PDB.MMCIF2Dict import MMCIF2Dict
 from Bio.PDB.MMCIFParser import MMCIFParser
 
 from hardfold.geometry import ATOMS
-from hardfold.structure import read_chain
+from hardfold.structure.parse import read_chain
 
 ROOT = Path(__file__).parents[2]
 EMBEDDED = sorted((ROOT / "resources/demo/structures").glob("*.cif.gz"))[::33]

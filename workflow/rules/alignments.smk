@@ -21,7 +21,7 @@ rule build_database:
         mem_mb=memory(4000),
         runtime=runtime(240),
     params:
-        library=library("search"),
+        library=library("search.database"),
     message:
         "building the search database from {input}"
     script:
@@ -56,7 +56,7 @@ rule search_alignments:
                 for key in ("given", "cache", "iterations", "evalue", "min_coverage")
             },
         },
-        library=library("search"),
+        library=library("search.shard"),
     message:
         "searching homologues of the chains of {wildcards.shard}"
     script:

@@ -22,7 +22,7 @@ rule extract_structures:
     params:
         records=shard_records,
         limits=config["structures"],
-        library=library("structure"),
+        library=library("structure.quality"),
     message:
         "reading the chains of {wildcards.shard}"
     script:
@@ -69,7 +69,7 @@ rule write_targets:
         mem_mb=memory(1000),
         runtime=runtime(10),
     params:
-        library=library("structure"),
+        library=library("structure.targets"),
     message:
         "writing the targets' natives"
     script:

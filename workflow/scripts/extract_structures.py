@@ -1,5 +1,5 @@
 from hardfold.jobs import start_log
-from hardfold.structure import extract_shard
+from hardfold.structure.quality import extract_shard
 
 start_log(snakemake.log[0])
 extract_shard(

@@ -1,5 +1,5 @@
 from hardfold.jobs import start_log
-from hardfold.search import search_shard
+from hardfold.search.shard import search_shard
 
 start_log(snakemake.log[0])
 search_shard(

@@ -10,7 +10,7 @@ from hardfold.folding import finetune as finetuning
 from hardfold.folding.finetune import HISTORY, convergence, finetune, step0_difference, validate
 from hardfold.folding.module import Crops, collate, fold, loss_parts, plan_steps, warmup_factor, weighted_sum
 from hardfold.folding.predict import predict_structures
-from hardfold.structure import read_model
+from hardfold.structure.parse import read_model
 from hardfold.training import NonFiniteLoss
 
 WEIGHTS = {"fape": 1.0, "fape_clamped": 0.5, "confidence": 0.1, "contact": 0.3}

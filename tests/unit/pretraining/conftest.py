@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from hardfold.structure import read_chain
+from hardfold.structure.parse import read_chain
 
 STRUCTURES = Path(__file__).parents[3] / "resources/demo/structures"
 

@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 
 from hardfold import geometry
 from hardfold.geometry import UNRESOLVED
-from hardfold.structure import read_model
+from hardfold.structure.parse import read_model
 
 MIN_SEPARATION = 6
 RANGES = {"long": (24, None), "medium": (12, 23), "short": (6, 11)}

@@ -15,7 +15,8 @@ from tmtools import tm_align
 
 from hardfold import geometry, tables
 from hardfold.jobs import progress
-from hardfold.structure import Chain, read_model
+from hardfold.structure.chain import Chain
+from hardfold.structure.parse import read_model
 
 GDT_CUTOFFS = (1.0, 2.0, 4.0, 8.0)  # angstrom
 LDDT_RADIUS = 15.0  # angstrom

@@ -5,10 +5,8 @@ no validation chain either (it chooses epochs and thresholds), may share a PDB e
 by a search from them.
 """
 
-import csv
 import hashlib
 import logging
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -17,9 +15,8 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from hardfold import tables
-from hardfold.search import run_tool, write_fasta
-from hardfold.structure import load_chains
+from hardfold import mmseqs, tables
+from hardfold.structure.chain import load_chains
 
 ASSIGNMENT_COLUMNS = ["chain", "cluster", "split"]
 AUDIT_COLUMNS = [
@@ -27,7 +24,6 @@ AUDIT_COLUMNS = [
     *["nearest_kept", "identity_kept", "band", "same_entry", "release_date", "date_barrier"],
 ]
 GENEROUS_EVALUE = 10.0  # the nearest training chain is shown even where it is no homologue
-_HIT_COLUMNS = ["query", "subject", "identity", "coverage", "evalue"]
 
 
 class SplitError(ValueError):
@@ -56,14 +52,11 @@ def build_splits(
     """
     required = ["train", "validation", "test"]
     proteins = read_proteins(shards, chains, targets)
-    with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
-        proteins["cluster"] = merge_entries(
-            cluster(proteins["sequence"], identity, coverage, threads, work), proteins["entry"]
-        )
-        proteins["proposed"] = assign(proteins, fractions, seed)
-        _require(required, proteins["proposed"], "there are too few clusters")
-        hits = find_hits(proteins["sequence"], proteins["proposed"], leakage, threads, work)
+    clusters = mmseqs.cluster(proteins["sequence"], identity=identity, coverage=coverage, threads=threads)
+    proteins["cluster"] = merge_entries(clusters, proteins["entry"])
+    proteins["proposed"] = assign(proteins, fractions, seed)
+    _require(required, proteins["proposed"], "there are too few clusters")
+    hits = find_hits(proteins["sequence"], proteins["proposed"], leakage, threads)
     pairs = leaks(proteins, hits)
     proteins["split"] = drop(proteins, pairs)
     _require(required, proteins["split"], "all of it is too near to held-out chains")
@@ -97,18 +90,6 @@ def read_proteins(shards: Iterable[Path], chains: Path, targets: Path) -> pd.Dat
 
 
 # Clusters
-
-
-def cluster(sequences: pd.Series, identity: float, coverage: float, threads: int, work: Path) -> pd.Series:
-    """Id -> the representative of its MMseqs2 cluster; `coverage` of both sequences (mode 0)."""
-    write_fasta(work / "all.fasta", sequences)
-    run_tool(
-        *["mmseqs", "easy-cluster", work / "all.fasta", work / "clusters", work / "tmp", "--min-seq-id", identity],
-        *["-c", coverage, "--cov-mode", 0, "--cluster-reassign", 1, "--threads", threads, "-v", 1],
-    )
-    with open(work / "clusters_cluster.tsv") as handle:
-        members = {member: representative for representative, member in csv.reader(handle, delimiter="\t")}
-    return pd.Series({id: members[id] for id in sequences.index})
 
 
 def merge_entries(clusters: pd.Series, entries: pd.Series) -> pd.Series:
@@ -158,9 +139,7 @@ def assign(proteins: pd.DataFrame, fractions: Mapping[str, float], seed: int) ->
 # The audit
 
 
-def find_hits(
-    sequences: pd.Series, split: pd.Series, leakage: Mapping[str, float], threads: int, work: Path
-) -> pd.DataFrame:
+def find_hits(sequences: pd.Series, split: pd.Series, leakage: Mapping[str, float], threads: int) -> pd.DataFrame:
     """Training and validation chains found from held-out ones: query, subject, identity, coverage (of the shorter one,
     both fractions), evalue and leak, whether the pair crosses `leakage`.
 
@@ -168,20 +147,17 @@ def find_hits(
     coverage together, and one by profile over all proteins, whose hits leak by e-value alone.
     """
     held_out, exposed = split != "train", split.isin(["train", "validation"])
-    write_fasta(work / "held_out.fasta", sequences[held_out])
-    write_fasta(work / "exposed.fasta", sequences[exposed])
-    write_fasta(work / "all.fasta", sequences)
-    common = ["-s", leakage["sensitivity"], "--max-seqs", 100000, "--threads", threads]
-    hits = _easy_search(work, "held_out.fasta", "exposed.fasta", "-e", GENEROUS_EVALUE, *common)
+    common = {"sensitivity": leakage["sensitivity"], "threads": threads}
+    options = ["--max-seqs", 100000]
+    hits = mmseqs.find_pairs(sequences[held_out], sequences[exposed], "-e", GENEROUS_EVALUE, *options, **common)
     hits["leak"] = (
         (hits["evalue"] <= leakage["evalue"])
         & (hits["identity"] >= leakage["identity"])
         & (hits["coverage"] >= leakage["coverage"])
     )
-    profile = _easy_search(
-        *[work, "held_out.fasta", "all.fasta", "-e", leakage["evalue"], "--e-profile", leakage["evalue"]],
-        *["--num-iterations", leakage["profile_iterations"], *common],
-    ).assign(leak=True)
+    options += ["-e", leakage["evalue"], "--e-profile", leakage["evalue"]]
+    options += ["--num-iterations", leakage["profile_iterations"]]
+    profile = mmseqs.find_pairs(sequences[held_out], sequences, *options, **common).assign(leak=True)
     profile = profile[profile["subject"].map(exposed)]
     # One row a pair: the numbers of the search by sequence where it found the pair too.
     leaking = pd.MultiIndex.from_frame(profile[["query", "subject"]])
@@ -266,15 +242,3 @@ def date_barrier(training_dates: Iterable[str], cutoff: str) -> str:
     if any(date >= cutoff for date in dates if date):
         return "failed"
     return "unknown" if "" in dates else "passed"
-
-
-def _easy_search(work, queries, subjects, *options):
-    run_tool(
-        *["mmseqs", "easy-search", work / queries, work / subjects, work / "hits.tsv", work / "tmp", *options],
-        *["--format-output", "query,target,fident,qcov,tcov,qlen,tlen,evalue", "-v", 1],
-    )
-    names = ["query", "subject", "identity", "query_coverage", "subject_coverage", "query_length", "subject_length"]
-    hits = pd.read_csv(work / "hits.tsv", sep="\t", names=[*names, "evalue"], dtype={"query": str, "subject": str})
-    shorter = hits["query_length"] <= hits["subject_length"]
-    hits["coverage"] = hits["query_coverage"].where(shorter, hits["subject_coverage"])
-    return hits.sort_values(["query", "subject", "evalue"])[_HIT_COLUMNS].drop_duplicates(["query", "subject"])

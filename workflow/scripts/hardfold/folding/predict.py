@@ -12,7 +12,8 @@ from hardfold.folding.adapters import load_adapter
 from hardfold.folding.losses import CA, frames_from_output
 from hardfold.folding.model import UNKNOWN, encode, load_model
 from hardfold.jobs import progress
-from hardfold.structure import Chain, write_mmcif
+from hardfold.structure.chain import Chain
+from hardfold.structure.write import write_mmcif
 from hardfold.training import device, seed_everything
 from hardfold.weights import verify
 

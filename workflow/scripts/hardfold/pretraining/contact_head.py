@@ -12,7 +12,7 @@ from hardfold.batches import tokenize
 from hardfold.contacts import evaluate, pairs_in
 from hardfold.geometry import contact_map, distance_map
 from hardfold.pretraining.data import load_stretches
-from hardfold.structure import Chain
+from hardfold.structure.chain import Chain
 
 
 def fit_contact_head(model, alphabet: esm.Alphabet, data: Path, chains: int, alignments: dict | None = None) -> dict:

@@ -1,6 +1,5 @@
 """What the embedded models learn from: Swiss-Prot sequences, PDB stretches and alignments, none near a hold-out."""
 
-import csv
 import logging
 import random
 import tempfile
@@ -9,11 +8,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from hardfold import registry
+from hardfold import mmseqs, registry
 from hardfold.alignment import read_a3m, select_rows
-from hardfold.search import run_tool, write_fasta
-from hardfold.structure import Chain, load_chains
+from hardfold.structure.chain import Chain, load_chains
 from hardfold.tables import whole_file, write
+from hardfold.tools import write_fasta
 
 
 def select_data(
@@ -32,7 +31,7 @@ def select_data(
 ) -> None:
     """Write the sequences and stretches to learn from, and the table of those left out and why.
 
-    holdouts: HDF5 files of chains (`hardfold.structure.save_chains`) that nothing here may resemble. Left out is
+    holdouts: HDF5 files of chains (`hardfold.structure.chain.save_chains`) that nothing here may resemble. Left out is
     every Swiss-Prot sequence and PDB stretch with an MMseqs2 hit (-s 7.5) to a hold-out or a validation record, of
     e-value <= `max_evalue` at any identity, or of at least `min_identity` over half of the shorter sequence.
     Output: groups train, validation and validation_homologues (left out for the validation records' sake alone), each
@@ -65,7 +64,9 @@ def select_data(
         name: pool[name] for name in validation
     }
     near_holdout, near_validation, rows = set(), set(), []
-    for query, subject, identity, coverage, evalue in _near(queries, pool, max_evalue, min_identity, threads):
+    hits = mmseqs.find_pairs(queries, pool, "-e", 10, "--max-seqs", 10000, threads=threads)
+    near = (hits["evalue"] <= max_evalue) | ((hits["identity"] >= min_identity) & (hits["coverage"] >= 0.5))
+    for query, subject, identity, coverage, evalue in hits[near].itertuples(index=False):
         # A validation record may resemble another one, never a hold-out or a training record.
         if query == subject or (query in validation and subject in validation):
             continue
@@ -104,44 +105,14 @@ def build_alignments(data: Path, output: Path, *, chains: int, rows: int, seed: 
             stretches = load_stretches(data, group)
             chosen = sorted(random.Random(seed).sample(sorted(stretches), min(chains, len(stretches))))
             queries = {name: stretches[name].sequence for name in chosen}
-            for name, alignment in _align(queries, load_sequences(data, pool), threads):
-                store[f"{group}/{name}"] = alignment.rows[select_rows(alignment.rows, rows)]
-
-
-def _align(queries: dict[str, str], pool: list[str], threads: int):
-    """(id, alignment) of each query against the pool."""
-    with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
-        write_fasta(work / "queries.fasta", queries)
-        write_fasta(work / "pool.fasta", {str(index): sequence for index, sequence in enumerate(pool)})
-        for name in ("queries", "pool"):
-            run_tool("mmseqs", "createdb", work / f"{name}.fasta", work / name)
-        found = [work / "queries", work / "pool", work / "hits"]
-        options = ["-s", 5.7, "-e", 1e-3, "--max-seqs", 500, "-a", "--threads", threads]
-        run_tool("mmseqs", "search", *found, work / "tmp", *options)
-        run_tool("mmseqs", "result2msa", *found, work / "msa", "--msa-format-mode", "6", "--threads", threads)
-        run_tool("mmseqs", "unpackdb", work / "msa", work / "a3m", "--unpack-name-mode", "0", "--unpack-suffix", ".a3m")
-        with open(work / "queries.lookup") as lookup:
-            keys = {name: key for key, name, *_ in csv.reader(lookup, delimiter="\t")}
-        for name, query in queries.items():
-            yield name, read_a3m(work / "a3m" / f"{keys[name]}.a3m", query)
-
-
-def _near(queries, pool, max_evalue, min_identity, threads):
-    """(query, subject, identity, coverage of the shorter, e-value) of the hits that count as near."""
-    with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
-        write_fasta(work / "queries.fasta", queries)
-        write_fasta(work / "pool.fasta", pool)
-        files = [work / name for name in ("queries.fasta", "pool.fasta", "hits.tsv", "tmp")]
-        options = ["-s", 7.5, "-e", 10, "--max-seqs", 10000, "--threads", threads]
-        columns = ["--format-output", "query,target,fident,alnlen,qlen,tlen,evalue"]
-        run_tool("mmseqs", "easy-search", *files, *options, *columns)
-        with open(work / "hits.tsv") as handle:
-            for query, subject, identity, columns, *lengths, evalue in csv.reader(handle, delimiter="\t"):
-                coverage = int(columns) / min(map(int, lengths))
-                if float(evalue) <= max_evalue or (float(identity) >= min_identity and coverage >= 0.5):
-                    yield query, subject, float(identity), coverage, float(evalue)
+            with tempfile.TemporaryDirectory() as folder:
+                work = Path(folder)
+                sequences = {str(index): sequence for index, sequence in enumerate(load_sequences(data, pool))}
+                write_fasta(work / "pool.fasta", sequences)
+                options = ["-s", 5.7, "-e", 1e-3, "--max-seqs", 500]
+                for name, path in mmseqs.align(queries, work / "pool.fasta", work, *options, threads=threads):
+                    alignment = read_a3m(path, queries[name])
+                    store[f"{group}/{name}"] = alignment.rows[select_rows(alignment.rows, rows)]
 
 
 def load_stretches(data: Path, group: str) -> dict[str, Chain]:

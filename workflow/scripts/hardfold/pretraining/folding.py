@@ -10,7 +10,7 @@ from hardfold.folding.finetune import HISTORY, Recorder
 from hardfold.folding.model import build_model, folding_config, save_model
 from hardfold.folding.module import Crops, FoldingModule, collate, plan_steps
 from hardfold.pretraining.data import load_stretches
-from hardfold.structure import Chain
+from hardfold.structure.chain import Chain
 from hardfold.tables import write_json
 from hardfold.training import (
     History,

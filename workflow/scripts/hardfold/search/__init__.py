@@ -1,0 +1,1 @@
+"""Alignments: search databases, providers, the cache."""

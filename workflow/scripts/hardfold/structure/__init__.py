@@ -1,0 +1,1 @@
+"""Protein chains: the record, parsers, quality control, natives."""
