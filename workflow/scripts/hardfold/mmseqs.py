@@ -26,7 +26,7 @@ def cluster(sequences: Mapping[str, str], *, identity: float, coverage: float, t
         )
         with open(work / "clusters_cluster.tsv") as handle:
             members = {member: representative for representative, member in csv.reader(handle, delimiter="\t")}
-    return pd.Series({id: members[id] for id in sequences.keys()})
+    return pd.Series({id: members[id] for id, _ in sequences.items()})
 
 
 def find_pairs(
