@@ -18,7 +18,7 @@ run: setup ## set up, then run the workflow on the embedded default
 report: setup ## write the report again from results/, without training
 	snakemake report --cores 1 --forcerun plot_report write_report
 
-test: setup ## set up, then run all tests
+test: setup .cache/mlflow ## set up, then run all tests
 	pytest
 
 lint: setup ## ruff, snakefmt and Snakemake's own linter
@@ -41,6 +41,10 @@ setup: .venv/.installed .cache/.tools
 
 .venv/.installed: envs/requirements.lock pyproject.toml envs/install_python.sh
 	bash envs/install_python.sh
+	touch $@
+
+.cache/mlflow: envs/mlflow-server.lock .venv/.installed
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $@ --requirement $<
 	touch $@
 
 .cache/.tools: envs/install_tools.sh

@@ -7,10 +7,10 @@ Needs apt-get, pip, dpkg-deb, mmseqs and blastdbcmd (Debian: mmseqs2, ncbi-blast
 
 import csv
 import gzip
+import os
 import random
 import sys
 from collections import defaultdict
-from dataclasses import dataclass
 from pathlib import Path
 
 import gemmi
@@ -18,8 +18,7 @@ import gemmi
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1] / "workflow/scripts"))
 
-from hardfold import registry  # noqa: E402
-from hardfold.tools import run_tool, write_fasta  # noqa: E402
+from hardfold import mmseqs, registry  # noqa: E402
 
 SEED = 1
 LENGTHS = range(44, 129)
@@ -49,50 +48,12 @@ def candidates(database, full_sequences):
     return found
 
 
-@dataclass(frozen=True)
-class Hit:
-    """One row of an MMseqs2 search; `coverage` of the query, `start` and `end` (from 1) on the subject."""
-
-    query: str
-    subject: str
-    identity: float
-    coverage: float
-    shorter_coverage: float
-    evalue: float
-    start: int
-    end: int
-
-
-def mmseqs_search(queries, subjects, folder, *options):
-    """The hits of an MMseqs2 search between two {id: sequence}."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, records in (("queries", queries), ("subjects", subjects)):
-        write_fasta(folder / f"{name}.fasta", records)
-    files = [folder / name for name in ("queries.fasta", "subjects.fasta", "hits.tsv", "tmp")]
-    columns = "query,target,fident,qcov,tcov,evalue,tstart,tend"
-    run_tool("mmseqs", "easy-search", *files, "--format-output", columns, *options)
-    with open(folder / "hits.tsv") as handle:
-        return [
-            Hit(q, t, float(i), float(qcov), max(float(qcov), float(tcov)), float(e), int(start), int(end))
-            for q, t, i, qcov, tcov, e, start, end in csv.reader(handle, delimiter="\t")
-        ]
-
-
-def representatives(records, folder):
-    """Ids of one sequence a cluster at 40 % identity over 80 % of both."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_fasta(folder / "all.fasta", records)
-    files = [folder / name for name in ("all.fasta", "clusters", "tmp")]
-    run_tool("mmseqs", "easy-cluster", *files, "--min-seq-id", 0.4, "-c", 0.8)
-    return sorted({line.split("\t")[0] for line in open(folder / "clusters_cluster.tsv")})
-
-
-def homologues(hits):
-    """Query -> {Swiss-Prot accession: hit} of those that cover at least half of it."""
+def homologues(queries, swissprot, *options, sensitivity):
+    """Query -> {Swiss-Prot accession: (start, end) of the part aligned} of those that cover at least half of it."""
     found = defaultdict(dict)
-    for hit in hits:
-        if hit.coverage >= 0.5:
-            found[hit.query].setdefault(hit.subject, hit)
+    hits = mmseqs.search(queries, swissprot, "-e", 1e-3, *options, threads=os.cpu_count(), sensitivity=sensitivity)
+    for hit in hits[hits["query_coverage"] >= 0.5].itertuples():
+        found[hit.query][hit.subject] = (hit.subject_start, hit.subject_end)
     return found
 
 
@@ -102,7 +63,8 @@ def pool_records(hits, swissprot, draw):
     records = {name: swissprot[name] for name in draw.sample(short, min(len(short), HOMOLOGUES_A_CHAIN))}
     longer = sorted(set(hits) - set(short))
     for name in draw.sample(longer, min(len(longer), HOMOLOGUES_A_CHAIN - len(records))):
-        start, end = max(1, hits[name].start - FLANK), min(len(swissprot[name]), hits[name].end + FLANK)
+        first, last = hits[name]
+        start, end = max(1, first - FLANK), min(len(swissprot[name]), last + FLANK)
         records[f"{name}_{start}-{end}"] = swissprot[name][start - 1 : end]
     return records
 
@@ -172,7 +134,7 @@ def main(folder):
     )
     records = candidates(database, registry.read_full_sequences(packages["sidechainnet"]))
     sequences = {key: full for key, (_, full, _) in records.items()}
-    chosen = representatives(sequences, folder / "cluster")
+    chosen = sorted(set(mmseqs.cluster(sequences, identity=0.4, coverage=0.8, threads=os.cpu_count())))
     # One chain an entry, so that no entry can stand on two sides; those with a full sequence first.
     order = random.Random(SEED)
     order.shuffle(chosen)
@@ -182,25 +144,20 @@ def main(folder):
     chosen = [key for key in chosen if by_entry[key[:4]] == key]
     sequences = {key: sequences[key] for key in chosen}
 
-    depth = homologues(
-        mmseqs_search(sequences, swissprot, folder / "depth", "-s", "5.7", "-e", "1e-3", "--max-seqs", "2000")
-    )
+    depth = homologues(sequences, swissprot, "--max-seqs", 2000, sensitivity=5.7)
     full = [key for key in chosen if records[key][2] == "full"]
     thin = {key: sequences[key] for key in full if len(depth[key]) < HARD and len(sequences[key]) >= 50}
-    confirmed = homologues(mmseqs_search(thin, swissprot, folder / "thin", "-s", "7.5", "-e", "1e-3"))
+    confirmed = homologues(thin, swissprot, sensitivity=7.5)
     hard = [key for key in full if key in thin and len(confirmed[key]) < HARD][:TARGETS_A_CLASS]
     deep = [key for key in full if len(depth[key]) >= DEEP and len(sequences[key]) >= 50][:TARGETS_A_CLASS]
     targets = dict.fromkeys(hard, "hard") | dict.fromkeys(deep, "deep")
 
     # A generous search finds what a strict one would miss: a chain with any hit to a target above 25 % identity (over
     # half of the shorter where the hit is no better than chance), or with a likely relation, is no training chain.
-    options = ["-s", "7.5", "-e", "1000", "--max-seqs", "5000"]
-    near = mmseqs_search({key: sequences[key] for key in targets}, sequences, folder / "near", *options)
-    related = {
-        hit.subject
-        for hit in near
-        if hit.evalue <= 0.1 or (hit.identity > 0.25 and (hit.evalue <= 10 or hit.shorter_coverage >= 0.5))
-    }
+    options = ["-e", 1000, "--max-seqs", 5000]
+    near = mmseqs.search({key: sequences[key] for key in targets}, sequences, *options, threads=os.cpu_count())
+    alike = (near["identity"] > 0.25) & ((near["evalue"] <= 10) | (near["coverage"] >= 0.5))
+    related = set(near["subject"][alike | (near["evalue"] <= 0.1)])
     free = [key for key in chosen if key not in targets and key not in related]
     chains = [key for key in free if len(depth[key]) >= DEEP][:DEEP_CHAINS]
     chains += [key for key in free if key not in chains][: CHAINS - len(chains)]

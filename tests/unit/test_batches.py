@@ -1,14 +1,19 @@
 import esm
 import numpy as np
+import pytest
 import torch
 
-from hardfold.batches import pad, plan_epoch, plan_whole, tokenize
+from hardfold.batches import pad, plan_epoch, plan_windows, tokenize, window_starts
 
 LENGTHS = [int(n) for n in np.random.default_rng(0).integers(40, 300, 100)]
 
 
-def plan(seed=1, batch_size=4, max_length=128):
-    return plan_epoch(LENGTHS, batch_size, max_length, np.random.default_rng(seed))
+def plan(seed=1, batch_size=4, max_length=128, **options):
+    return plan_epoch(LENGTHS, batch_size, max_length, np.random.default_rng(seed), **options)
+
+
+def padded_sizes(batches, max_length):
+    return [len(batch) * max(min(LENGTHS[i], max_length) for i, _ in batch) for batch in batches]
 
 
 def test_an_epoch_holds_every_chain_once_in_batches_of_the_size():
@@ -23,9 +28,23 @@ def test_crops_lie_inside_their_chain_and_short_chains_are_whole():
     assert any(starts.values())
 
 
+def test_truncated_chains_begin_at_their_first_residue():
+    assert all(start == 0 for batch in plan(truncate=True) for _, start in batch)
+
+
 def test_order_and_crops_come_from_the_generator_alone():
     assert plan(seed=3) == plan(seed=3)
     assert plan(seed=3) != plan(seed=4)
+
+
+def test_batches_keep_to_the_budget_of_padded_residues():
+    batches = plan(batch_size=16, max_tokens=400)
+    assert max(padded_sizes(batches, 128)) <= 400 < max(padded_sizes(plan(batch_size=16), 128))
+    assert sorted(index for batch in batches for index, _ in batch) == list(range(100))
+
+
+def test_a_chain_beyond_the_budget_stands_alone():
+    assert all(len(batch) == 1 for batch in plan(max_length=300, max_tokens=30))
 
 
 def test_like_lengths_share_a_batch():
@@ -38,23 +57,50 @@ def test_like_lengths_share_a_batch():
     assert padding(plan(max_length=300)) < 0.3 * padding(shuffled)
 
 
-def test_whole_chains_keep_to_the_budget_and_a_long_one_stands_alone():
-    batches = plan_whole([50, 300, 40, 60], residues=120)
-    assert batches == [[(2, 0), (0, 0)], [(3, 0)], [(1, 0)]]
+def test_windows_begin_every_step_and_one_ends_with_the_chain():
+    assert window_starts(100, 40, 25) == [0, 25, 50, 60]
+    assert window_starts(90, 40, 25) == [0, 25, 50]
+    assert window_starts(40, 40, 25) == window_starts(7, 40, 25) == [0]
+    assert window_starts(100, 40, None) == [0]
 
 
-def test_tokens_equal_the_alphabets_own_converter():
-    for name, sequence in (("ESM-1b", "MKXWUBZO"), ("msa_transformer", "MK-W")):
-        alphabet = esm.Alphabet.from_architecture(name)
-        rows = [("q", sequence), ("h", sequence[::-1])]
-        expected = alphabet.get_batch_converter()(rows)[2].squeeze(0)
-        letters = np.array([list(row.encode()) for _, row in rows], np.uint8)
-        assert torch.equal(tokenize(letters, alphabet), expected)
+@pytest.mark.parametrize("length", range(1, 60))
+def test_windows_cover_every_residue(length):
+    seen = {start + k for start in window_starts(length, 16, 16) for k in range(min(length, 16))}
+    assert seen == set(range(length))
 
 
-def test_an_unknown_letter_is_unk():
-    alphabet = esm.Alphabet.from_architecture("ESM-1b")
-    assert tokenize(np.frombuffer(b"J", np.uint8), alphabet)[1] == alphabet.unk_idx
+def test_windows_of_a_chain_follow_each_other_shortest_chains_first():
+    batches = plan_windows([50, 300, 40, 60], batch_size=3, max_length=100, step=80, max_tokens=210)
+    assert batches == [[(2, 0), (0, 0), (3, 0)], [(1, 0), (1, 80)], [(1, 160), (1, 200)]]
+    assert plan_windows([50, 300], 8, 100, step=None) == [[(0, 0), (1, 0)]]
+
+
+# U, B, Z, X, O and '.' are letters of both alphabets; J, a lower-case letter and '*' are of neither.
+@pytest.mark.parametrize("name", ["ESM-1b", "msa_transformer"])
+def test_tokens_equal_the_alphabets_own_converter(name):
+    alphabet = esm.Alphabet.from_architecture(name)
+    rows = [("q", "MKXWUBZO."), ("h", "-ACDYLGXK")]
+    expected = alphabet.get_batch_converter()(rows)[2].squeeze(0)
+    letters = np.array([list(row.encode()) for _, row in rows], np.uint8)
+    tokens = tokenize(letters, alphabet)
+    assert torch.equal(tokens, expected)
+    assert not (tokens == alphabet.unk_idx).any()
+    assert [alphabet.get_tok(token) for token in tokens[0][1:10]] == list("MKXWUBZO.")
+
+
+@pytest.mark.parametrize("name", ["ESM-1b", "msa_transformer"])
+def test_each_chain_begins_with_cls_and_only_esm2s_ends_with_eos(name):
+    alphabet = esm.Alphabet.from_architecture(name)
+    tokens = tokenize(np.frombuffer(b"MK", np.uint8), alphabet)
+    assert tokens[0] == alphabet.cls_idx
+    assert (tokens[-1] == alphabet.eos_idx) == (name == "ESM-1b") == (len(tokens) == 4)
+
+
+@pytest.mark.parametrize("name", ["ESM-1b", "msa_transformer"])
+def test_an_unknown_letter_is_unk(name):
+    alphabet = esm.Alphabet.from_architecture(name)
+    assert (tokenize(np.frombuffer(b"Ja*", np.uint8), alphabet)[1:4] == alphabet.unk_idx).all()
 
 
 def test_padding_keeps_values_and_fills_the_rest():

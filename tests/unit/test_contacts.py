@@ -152,7 +152,34 @@ def test_the_command_reads_rr_npz_and_hdf5_alike(tmp_path, capsys):
         answers.append(json.loads(capsys.readouterr().out))
     assert answers[0]["p_at_l5_long"] >= 1 / 6 and answers[0]["length"] == length
     assert all(answer == answers[0] for answer in answers)
-    assert set(answers[0]) == {*contacts.PRECISION_KEYS, "roc_auc", "pr_auc", "base_rate", "pairs", "length"}
+    assert set(answers[0]) == {
+        *contacts.PRECISION_KEYS, "roc_auc", "pr_auc", "base_rate", "pairs", "pairs_unseen", "length"
+    }  # fmt: skip
+
+
+def test_pairs_without_a_prediction_are_counted_and_not_scored(tmp_path):
+    truth = np.zeros((30, 30), np.uint8)
+    truth[0, 29] = truth[29, 0] = truth[0, 10] = truth[10, 0] = 1
+    truth[2], truth[:, 2] = 255, 255
+    probability = np.random.default_rng(0).random((30, 30))
+    whole = contacts.evaluate(probability, truth)
+    apart = np.abs(np.subtract.outer(np.arange(30), np.arange(30))) > 20
+    probability[apart] = np.nan
+    seen = contacts.evaluate(probability, truth)
+    assert whole["pairs_unseen"] == 0
+    assert seen["pairs_unseen"] == whole["pairs"] - seen["pairs"] == 9 * 10 / 2 - 7  # less those of the unresolved one
+    scores, is_contact = contacts.resolved_pairs(probability, truth)
+    assert np.isfinite(scores).all() and is_contact.sum() == 1
+    distances = np.where(apart, np.nan, 5.0)
+    assert contacts.distance_mae(distances, np.full((30, 30), 4.0), 20.0) == 1
+    angles = np.array([[0.0, np.nan]])
+    assert contacts.angle_mae(angles, np.zeros((1, 2))) == 0
+    with h5py.File(tmp_path / "predictions.h5", "w") as file:
+        file["test_A/contact_probability"] = probability
+    assert np.isnan(contacts.read_prediction(tmp_path / "predictions.h5", 30)).any()
+    np.savez(tmp_path / "map.npz", probability)
+    with pytest.raises(PredictionError, match="not finite"):
+        contacts.read_prediction(tmp_path / "map.npz", 30)
 
 
 @pytest.mark.parametrize(

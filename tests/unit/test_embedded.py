@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hardfold import backbones, tables
+from hardfold import backbones, inputs, tables
 from hardfold.config import pretrained_models
 from hardfold.folding.model import load_model
 from hardfold.structure.parse import read_chain
@@ -49,7 +49,7 @@ def test_models_load():
 
 
 def test_chains_and_targets_are_those_of_the_structures():
-    chains, targets = tables.read_chains(DEMO / "chains.tsv"), tables.read_targets(DEMO / "targets.tsv")
+    chains, targets = inputs.read_chains(DEMO / "chains.tsv"), inputs.read_targets(DEMO / "targets.tsv")
     named = {*chains["chain"], *targets["chain"]}
     assert len(named) == len(chains) + len(targets)
     files = {path.name.removesuffix(".cif.gz") for path in (DEMO / "structures").iterdir()}

@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 
@@ -81,6 +83,29 @@ def test_angles_are_unknown_at_breaks_and_in_unresolved_residues():
     known = ~np.isnan(geometry.backbone_angles(coordinates))
     # Residue 4's psi needs residue 5's N, which is there; but residue 5 itself is unresolved.
     assert known.tolist() == [[0, 1], [1, 0], [0, 1], [1, 1], [0, 0], [1, 0]]
+
+
+def test_a_torsion_of_coincident_or_collinear_points_is_unknown():
+    line = np.array([[0.0, 0, 0], [1, 0, 0], [2, 0, 0], [3, 1, 0]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isnan(geometry.dihedral(*line))
+        assert np.isnan(geometry.dihedral(line[0], line[1], line[1], line[3]))
+
+
+@pytest.mark.parametrize("value", [0.0, NAN])
+@pytest.mark.parametrize("length", [0, 1, 4])
+def test_degenerate_backbones_give_unknown_angles_without_warnings(value, length):
+    coordinates = np.full((length, 5, 3), value, dtype=np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        distances = geometry.distance_map(coordinates, "A" * length)
+        contacts = geometry.contact_map(distances)
+        assert np.isnan(geometry.backbone_angles(coordinates)).all()
+        assert geometry.virtual_cb(coordinates).shape == (length, 3)
+    assert distances.shape == contacts.shape == (length, length)
+    assert np.array_equal(distances, np.full((length, length), value), equal_nan=True)
+    assert (contacts == (1 if value == 0 else geometry.UNRESOLVED)).all()
 
 
 def test_superpose_finds_the_motion_back():

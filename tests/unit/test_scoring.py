@@ -159,13 +159,13 @@ def run(tmp_path):
     units = [("chain", 1, 30), ("D1", 1, 15), ("D2", 16, 20), ("D2", 26, 30)]
     rows = [{"target": "T1", "unit": unit, "start": start, "end": end} for unit, start, end in units]
     tables.write(natives / "units.tsv", rows, ["target", "unit", "start", "end"])
-    tables.write(
-        tmp_path / "targets.tsv", [{"target": "T1", "chain": "1abc_A", "class": "hard"}], ["target", "chain", "class"]
-    )
+    columns = ["target", "unit", "class", "in_baseline_training_period"]
+    classes = [("T1", "chain", "MultiDom", "yes"), ("T1", "D1", "", "yes"), ("T1", "D2", "FM", "yes")]
+    tables.write(natives / "targets.tsv", [dict(zip(columns, row, strict=True)) for row in classes], columns)
     tables.write(tmp_path / "summary.tsv", [{"chain": "T1", "neff": 3.5}], ["chain", "neff"])
     tables.write(tmp_path / "audit.tsv", [{"chain": "T1", "identity_kept": None}], ["chain", "identity_kept"])
-    facts = {name: tmp_path / f"{name}.tsv" for name in ("targets", "audit")}
-    return predictions, {"natives": natives, "alignments": tmp_path / "summary.tsv", **facts}
+    facts = {"alignments": tmp_path / "summary.tsv", "audit": tmp_path / "audit.tsv"}
+    return predictions, {"natives": natives, **facts}
 
 
 def test_each_target_and_unit_has_a_row(run, tmp_path):
@@ -178,8 +178,10 @@ def test_each_target_and_unit_has_a_row(run, tmp_path):
     assert float(table.loc["D2", "tm"]) < 0.5
     assert list(table["plddt"]) == ["90", "40", "65"]
     row = table.loc["chain"]
-    assert (row["class"], row["arm"], row["seed"], row["neff"]) == ("hard", "disjoint", "2", "3.5")
-    assert row["nearest_training_identity"] == row["in_baseline_training_period"] == ""
+    assert (row["arm"], row["seed"], row["neff"]) == ("disjoint", "2", "3.5")
+    assert row["nearest_training_identity"] == ""
+    assert list(table["class"]) == ["", "FM", "MultiDom"]
+    assert list(table["in_baseline_training_period"]) == ["yes"] * 3
 
 
 def test_a_target_without_a_prediction_is_an_error(run, tmp_path):

@@ -1,6 +1,10 @@
-import logging
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
 
-import lightning
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -8,14 +12,14 @@ from torch import nn
 from hardfold.training import (
     History,
     NonFiniteLoss,
-    ProgressLog,
-    build_trainer,
     count_parameters,
     load_trained_state,
     require_finite,
     seed_everything,
     trained_state,
 )
+
+ROOT = Path(__file__).parents[2]
 
 
 def partly_frozen():
@@ -26,9 +30,9 @@ def partly_frozen():
 
 def test_seeds_repeat_and_threads_are_kept():
     seed_everything(5)
-    first = torch.rand(3)
+    first = torch.rand(3), np.random.rand(), random.random()  # noqa: NPY002
     seed_everything(5)
-    assert torch.equal(first, torch.rand(3))
+    assert torch.equal(first[0], torch.rand(3)) and first[1:] == (np.random.rand(), random.random())  # noqa: NPY002
     assert torch.get_num_threads() == 1
 
 
@@ -61,32 +65,28 @@ def test_the_trained_state_holds_what_is_trained_and_comes_back():
 
 
 def test_a_state_of_other_names_is_refused():
-    with pytest.raises(ValueError, match=r"missing \['1.bias'\], unexpected \['2.bias'\]"):
+    with pytest.raises(ValueError, match=r"\(missing: 1.bias; unexpected: 2.bias\)"):
         load_trained_state(partly_frozen(), {"1.weight": torch.zeros(1, 2), "2.bias": torch.zeros(1)})
 
 
-class OneWeight(lightning.LightningModule):
-    def __init__(self):
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(1))
-
-    def training_step(self, batch, index):
-        return (self.weight * batch.sum()).square().sum()
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=0.1)
-
-    def train_dataloader(self):
-        return torch.utils.data.DataLoader(torch.ones(4, 1), batch_size=1)
+def test_a_state_of_other_shapes_is_refused():
+    with pytest.raises(ValueError, match=r"do not fit the model \(of another shape: 1.weight\)"):
+        load_trained_state(partly_frozen(), {"1.weight": torch.zeros(1, 3), "1.bias": torch.zeros(1)})
 
 
-def test_progress_is_logged_with_the_time_left(caplog, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with caplog.at_level(logging.INFO):
-        trainer = build_trainer(callbacks=[ProgressLog("run", every=0)], max_epochs=2)
-        trainer.fit(OneWeight())
-    lines = [record.getMessage() for record in caplog.records if record.getMessage().startswith("run:")]
-    assert len(lines) == 8
-    assert lines[0].startswith("run: step 1 of 8 (epoch 1), loss 1.0000, about ")
-    assert lines[-1].endswith("about 0 s left")
-    assert not list(tmp_path.iterdir())  # no checkpoints, no logs of Lightning's own
+def test_a_history_goes_on_from_rows_of_before(tmp_path):
+    first, second = (History(tmp_path / name, ["epoch", "loss"]) for name in ("a.csv", "b.csv"))
+    first.append({"epoch": 1, "loss": 0.1})
+    second.restore(first.rows)
+    assert (tmp_path / "b.csv").read_bytes() == (tmp_path / "a.csv").read_bytes()
+    for history in (first, second):
+        history.append({"epoch": 2})
+    assert (tmp_path / "b.csv").read_text() == (tmp_path / "a.csv").read_text() == "epoch,loss\n1,0.1\n2,\n"
+
+
+@pytest.mark.parametrize("module", ["hardfold.contact.evaluate", "hardfold.folding.predict", "hardfold.training"])
+def test_prediction_and_evaluation_do_without_lightning(module):
+    program = f"import sys, {module}; print('lightning' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "workflow/scripts")}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout == "False\n"

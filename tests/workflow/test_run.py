@@ -175,6 +175,18 @@ def test_six_experiments_are_summarised(results):
     assert summary.loc[0, "distance_mae"] == "" and summary.loc[0, "angle_mae"] == ""
 
 
+def test_frozen_layers_are_run_once_for_all_experiments(results):
+    embedded = {file.parent.name for file in (results / "embeddings").glob("*/*.h5")}
+    assert embedded == {
+        "esm2_t2_tiny.layer1.features",
+        "esm2_t3_tiny.layer2.features",
+        "esm_msa1b_t2_tiny.layer2.rows4.features",
+    }
+    assert len(list((results / "logs/embed_chains").iterdir())) == len(embedded)
+    log = (results / "logs/train_experiment/exp3.log").read_text()
+    assert "esm_msa read from results/embeddings/esm_msa1b_t2_tiny.layer2.rows4.features/train.h5" in log
+
+
 def test_nothing_is_left_to_be_done(results, folder):
     again = snakemake(folder, "--dry-run")
     assert "Nothing to be done" in again.stdout + again.stderr

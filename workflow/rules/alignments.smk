@@ -1,15 +1,19 @@
 # A search database built from the pool unless one is configured, and an alignment for each kept chain.
 # Needs: results/structures/shards/, HH-suite, MMseqs2. Makes: results/alignments/.
+from hardfold.config import search_database
 from hardfold.jobs import DATABASE_FILES
 
-DATABASE = config["alignments"]["database"] or "results/alignments/database/pool"
+PROVIDER = config["alignments"]["provider"]
+DATABASE, POOL = search_database(config["alignments"])
+# Those of a ready database must be there before any job starts.
+DATABASE_PARTS = [f"{DATABASE}{ending}" for ending in DATABASE_FILES[PROVIDER]]
 
 
 rule build_database:
     input:
-        config["alignments"]["pool"] or [],
+        POOL or [],
     output:
-        expand("results/alignments/database/pool{file}", file=DATABASE_FILES),
+        DATABASE_PARTS if POOL else [],
     log:
         "results/logs/build_database.log",
     benchmark:
@@ -21,7 +25,8 @@ rule build_database:
         mem_mb=memory(4000),
         runtime=runtime(240),
     params:
-        library=library("search.database"),
+        provider=PROVIDER,
+        library=library("search.build"),
     message:
         "building the search database from {input}"
     script:
@@ -31,8 +36,7 @@ rule build_database:
 rule search_alignments:
     input:
         chains="results/structures/shards/{shard}.h5",
-        # A configured database must be there before any job starts; the pool's is built.
-        database=expand("{prefix}{file}", prefix=DATABASE, file=DATABASE_FILES),
+        database=DATABASE_PARTS,
         given=config["alignments"]["given"] or [],
     output:
         folder=directory("results/alignments/{shard}"),
@@ -43,9 +47,10 @@ rule search_alignments:
         "results/benchmarks/search_alignments/{shard}.tsv"
     conda:
         "../../envs/hardfold.yaml"
-    # hhblits searches that many chains at a time, on one core each.
+    # hhblits and jackhmmer search that many chains at a time, on one core each.
     threads: 4
     resources:
+        # Doubled at each attempt: a search that is killed for memory takes the job with it on a cluster.
         mem_mb=memory(8000),
         runtime=runtime(720),
     params:
@@ -53,7 +58,14 @@ rule search_alignments:
             "database": DATABASE,
             **{
                 key: config["alignments"][key]
-                for key in ("given", "cache", "iterations", "evalue", "min_coverage")
+                for key in (
+                    "provider",
+                    "given",
+                    "cache",
+                    "iterations",
+                    "evalue",
+                    "min_coverage",
+                )
             },
         },
         library=library("search.shard"),

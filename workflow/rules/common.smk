@@ -1,15 +1,18 @@
 # What every stage shares: the checked configuration, the shards, the names of experiments and arms.
+import re
+
 from hardfold.config import ConfigError, check, check_files, resolve_experiments
+from hardfold.contact.keys import embedding_entries
+from hardfold.inputs import read_inputs, records
 from hardfold.jobs import library_hashes as library, memory, runtime, shards
-from hardfold.tables import TableError, read_chains, read_targets
+from hardfold.tables import TableError
 
 try:
     check(config, Path(workflow.current_basedir.path, "../schemas/config.schema.yaml"))
     check_files(config)
-    CHAINS = read_chains(config["inputs"]["chains"])
-    TARGETS = read_targets(config["inputs"]["targets"])
-    if both := set(CHAINS["chain"]) & set(TARGETS["target"]):
-        raise TableError(f"{', '.join(sorted(both))}: both a chain and a target")
+    CHAINS, TARGETS = read_inputs(
+        config["inputs"]["chains"], config["inputs"]["targets"]
+    )
     if config["primary"]["class"] not in {"all", *TARGETS["class"]}:
         raise ConfigError(
             f"primary.class: {config['primary']['class']} is neither all nor a class of {config['inputs']['targets']}"
@@ -18,18 +21,23 @@ except (ConfigError, TableError) as fault:
     raise WorkflowError(str(fault)) from None
 
 SPLITS = ["train", "validation", "test", "target"]
+EXPERIMENT_SPLITS = SPLITS[:3]
 CHAIN_SHARDS = shards(list(CHAINS["chain"]), config["shard_size"], "chains")
 TARGET_SHARDS = shards(list(TARGETS["target"]), config["shard_size"], "targets")
 SHARDS = {**CHAIN_SHARDS, **TARGET_SHARDS}
-# Rows by id: searching the tables once a job would take minutes for 100,000 chains.
-RECORDS = {
-    id: {"id": id, "chain": chain, "auth_range": auth_range}
-    for table, key in ((CHAINS, "chain"), (TARGETS, "target"))
-    for id, chain, auth_range in zip(
-        table[key], table["chain"], table["auth_range"], strict=True
-    )
-}
+RECORDS = records(CHAINS, TARGETS)
+# What jobs that read the list of chains depend on: a table, a file or a folder; no file if the configuration lists them.
+CHAIN_LIST = (
+    [] if isinstance(config["inputs"]["chains"], list) else config["inputs"]["chains"]
+)
 EXPERIMENTS = resolve_experiments(config)
+# By key, what frozen encoders give, computed of the chains once for all experiments that read it.
+EMBEDDINGS = {
+    embedding["key"]: embedding
+    for options in EXPERIMENTS.values()
+    for embedding in embedding_entries(options).values()
+    if embedding["encoder"]
+}
 ARMS = config["folding"]["arms"]
 # (arm, seed) of every prediction run; the baseline is seed 0.
 RUNS = [("baseline", 0)] + [
@@ -38,14 +46,16 @@ RUNS = [("baseline", 0)] + [
 
 
 wildcard_constraints:
-    shard="|".join(SHARDS),
+    # Not the list of names: a thousand of them in every pattern cost a fifth of the dry run of 100,000 chains.
+    shard=r"(chains|targets)\d+",
     experiment="|".join(EXPERIMENTS),
+    embedding="|".join(map(re.escape, EMBEDDINGS)),
     arm="|".join(["baseline", *ARMS]),
     seed=r"\d+",
 
 
 def shard_records(wildcards):
-    """The shard's rows of the chain or target table, as plain dictionaries (id, chain, auth_range)."""
+    """What the shard's jobs must know of its chains, entries or targets, as plain dictionaries."""
     return [RECORDS[id] for id in SHARDS[wildcards.shard]]
 
 
@@ -56,6 +66,20 @@ def experiment_weights(wildcards):
     if options["use_msa"]:
         names.append(("esm_msa", options["esm_msa_name"]))
     return {key: f"results/weights/{name}" for key, name in names}
+
+
+def embedding_files(*splits):
+    """Input function: what an experiment reads of these splits' embeddings."""
+    return lambda wildcards: expand(
+        "results/embeddings/{embedding}/{split}.h5",
+        embedding=[
+            embedding["key"]
+            for embedding in embedding_entries(
+                EXPERIMENTS[wildcards.experiment]
+            ).values()
+        ],
+        split=splits,
+    )
 
 
 def finetuning_chains(wildcards):

@@ -19,7 +19,7 @@ rule build_dataset:
         mem_mb=memory(2000),
         runtime=runtime(60),
     params:
-        max_rows=config["dataset"]["max_rows"],
+        options=config["dataset"],
         library=library("dataset"),
     message:
         "building the data set's {wildcards.shard}"

@@ -1,5 +1,6 @@
-# The entries of each shard's chains or targets, from the mirror folder or the PDB archive.
-# Needs: the chain and target tables, the mirror or the network. Makes: results/structures/raw/.
+# The structure files of each shard's chains or targets, from a folder, the mirror folders or the PDB archive.
+# Needs: the lists of chains and targets, the mirror or the network. Makes: results/structures/raw/.
+from hardfold.config import mirrors
 
 
 rule download_structures:
@@ -18,9 +19,11 @@ rule download_structures:
         runtime=runtime(60),
     params:
         records=shard_records,
-        options={key: config["inputs"][key] for key in ("mirror", "archive", "offline")},
+        mirror=mirrors(config),
+        archive=config["inputs"]["archive"],
+        offline=config["inputs"]["offline"],
         library=library("download"),
     message:
-        "downloading the entries of {wildcards.shard}"
+        "downloading the structure files of {wildcards.shard}"
     script:
         "../scripts/download_structures.py"

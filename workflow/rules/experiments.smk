@@ -1,9 +1,63 @@
-# The contact track: needs the data set and the backbones' weights; makes results/experiments/<name>/ and summary.tsv.
+# The contact track: needs the data set and the backbones' weights; makes results/embeddings/,
+# results/experiments/<name>/ and summary.tsv.
+
+
+rule embed_chains:
+    input:
+        weights=lambda wildcards: f"results/weights/{EMBEDDINGS[wildcards.embedding]['model']}",
+        chains=expand("results/dataset/{split}.h5", split=EXPERIMENT_SPLITS),
+    output:
+        expand("results/embeddings/{{embedding}}/{split}.h5", split=EXPERIMENT_SPLITS),
+    log:
+        "results/logs/embed_chains/{embedding}.log",
+    benchmark:
+        "results/benchmarks/embed_chains/{embedding}.tsv"
+    conda:
+        "../../envs/hardfold.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(4000),
+        runtime=runtime(120),
+        gpu=1,
+    params:
+        embedding=lambda wildcards: EMBEDDINGS[wildcards.embedding],
+        library=library("contact.embed"),
+    message:
+        "embedding the chains: {wildcards.embedding}"
+    script:
+        "../scripts/embed_chains.py"
+
+
+rule couple_chains:
+    input:
+        expand("results/dataset/{split}.h5", split=EXPERIMENT_SPLITS),
+    output:
+        expand("results/embeddings/couplings/{split}.h5", split=EXPERIMENT_SPLITS),
+    log:
+        "results/logs/couple_chains.log",
+    benchmark:
+        "results/benchmarks/couple_chains.tsv"
+    conda:
+        "../../envs/hardfold.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(4000),
+        runtime=runtime(240),
+    params:
+        library=library("contact.couple"),
+    message:
+        "coupling the columns of the chains' alignments"
+    script:
+        "../scripts/couple_chains.py"
 
 
 rule train_experiment:
     input:
         unpack(experiment_weights),
+        embeddings=embedding_files("train", "validation"),
+        checkpoint=lambda wildcards: (
+            EXPERIMENTS[wildcards.experiment]["checkpoint_path_to_load"] or []
+        ),
         train="results/dataset/train.h5",
         validation="results/dataset/validation.h5",
     output:
@@ -17,14 +71,18 @@ rule train_experiment:
         "results/benchmarks/train_experiment/{experiment}.tsv"
     conda:
         "../../envs/hardfold.yaml"
-    threads: 1
+    # Beside the workers that read batches ahead, one for the training itself.
+    threads: lambda wildcards: 1 + EXPERIMENTS[wildcards.experiment]["num_workers"]
     resources:
         mem_mb=memory(4000),
         runtime=runtime(240),
         gpu=1,
     params:
+        embeddings="results/embeddings",
         options=lambda wildcards: EXPERIMENTS[wildcards.experiment],
         seed=config["seed"],
+        state="results/checkpoints/experiments/{experiment}",
+        tracked=config["tracking"] if config["tracking"]["enabled"] else None,
         library=library("contact.train"),
     message:
         "Training {wildcards.experiment}"
@@ -35,6 +93,7 @@ rule train_experiment:
 rule evaluate_experiment:
     input:
         unpack(experiment_weights),
+        embeddings=embedding_files("validation", "test"),
         model=rules.train_experiment.output.model,
         config=rules.train_experiment.output.config,
         validation="results/dataset/validation.h5",
@@ -54,6 +113,7 @@ rule evaluate_experiment:
         runtime=runtime(60),
         gpu=1,
     params:
+        embeddings="results/embeddings",
         resamples=config["scoring"]["bootstrap"],
         library=library("contact.evaluate"),
     message:

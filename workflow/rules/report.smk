@@ -36,16 +36,18 @@ rule write_provenance:
         hashed=[
             path
             for path in (
-                config["inputs"]["chains"],
+                CHAIN_LIST,
                 config["inputs"]["targets"],
-                (
-                    f"{config['alignments']['database']}_a3m.ffindex"
-                    if config["alignments"]["database"]
-                    else config["alignments"]["pool"]
+                # The database by its index, which is small, where it has one.
+                POOL
+                or next(
+                    (part for part in DATABASE_PARTS if part.endswith("index")),
+                    DATABASE,
                 ),
                 *expand("results/structures/raw/{shard}.tsv", shard=SHARDS),
             )
-            if path
+            # A folder's files have their hashes in the tables of raw/.
+            if path and not Path(path).is_dir()
         ],
     output:
         PROVENANCE,

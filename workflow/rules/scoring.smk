@@ -7,7 +7,6 @@ rule score_predictions:
     input:
         predictions="results/folding/{arm}/seed{seed}/predictions.tsv",
         natives="results/targets",
-        targets=config["inputs"]["targets"],
         alignments="results/alignments/summary.tsv",
         audit="results/splits/audit.tsv",
     output:
@@ -33,7 +32,6 @@ rule score_predictions:
 rule score_controls:
     input:
         natives="results/targets",
-        targets=config["inputs"]["targets"],
         alignments="results/alignments/summary.tsv",
         audit="results/splits/audit.tsv",
     output:

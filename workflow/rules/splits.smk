@@ -1,15 +1,16 @@
 # Training, validation and test chains by sequence clusters, and the audit of what is near the held-out ones.
-# Needs: results/structures/shards/, MMseqs2. Makes: results/splits/assignment.tsv, results/splits/audit.tsv.
+# Needs: results/structures/shards/, MMseqs2. Makes: results/splits/{assignment,audit,dropped}.tsv.
 
 
 rule build_splits:
     input:
         shards=expand("results/structures/shards/{shard}.h5", shard=SHARDS),
-        chains=config["inputs"]["chains"],
+        chains=CHAIN_LIST,
         targets=config["inputs"]["targets"],
     output:
         assignment="results/splits/assignment.tsv",
         audit="results/splits/audit.tsv",
+        dropped="results/splits/dropped.tsv",
     log:
         "results/logs/build_splits.log",
     benchmark:
@@ -21,6 +22,8 @@ rule build_splits:
         mem_mb=memory(4000),
         runtime=runtime(240),
     params:
+        # Chains that the configuration lists are in no file.
+        chains=lambda wildcards, input: input.chains or config["inputs"]["chains"],
         options={
             "seed": config["seed"],
             "fractions": {
@@ -28,8 +31,9 @@ rule build_splits:
             },
             **{
                 key: config["splits"][key]
-                for key in ("identity", "coverage", "cutoff_date", "leakage")
+                for key in ("identity", "coverage", "cutoff_date")
             },
+            "limits": config["splits"]["leakage"],
         },
         library=library("splits"),
     message:

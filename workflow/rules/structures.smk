@@ -69,6 +69,7 @@ rule write_targets:
         mem_mb=memory(1000),
         runtime=runtime(10),
     params:
+        training_cutoff=config["folding"]["training_cutoff"],
         library=library("structure.targets"),
     message:
         "writing the targets' natives"

@@ -1,10 +1,10 @@
 # Pretrained models: needs weights.folder, or a network where a model is not in it; makes results/weights/<model>/.
-from hardfold.weights import local_files
+from hardfold.config import weight_files
 
 
 rule fetch_weights:
     input:
-        lambda wildcards: local_files(wildcards.model, config["weights"]["folder"]),
+        lambda wildcards: weight_files(config, wildcards.model),
     output:
         directory("results/weights/{model}"),
     log:

@@ -1,5 +1,11 @@
-from hardfold.jobs import start_log
-from hardfold.search.database import build_database
+from hardfold.jobs import DATABASE_FILES, start_log
+from hardfold.search.build import build_database
 
 start_log(snakemake.log[0])
-build_database(pool=snakemake.input[0], folder="results/alignments/database", threads=snakemake.threads)
+provider = snakemake.params.provider
+build_database(
+    provider=provider,
+    pool=snakemake.input[0],
+    prefix=snakemake.output[0].removesuffix(DATABASE_FILES[provider][0]),
+    threads=snakemake.threads,
+)

@@ -6,5 +6,5 @@ build_shard(
     structures=snakemake.input.structures,
     alignments=snakemake.input.alignments,
     output=snakemake.output[0],
-    max_rows=snakemake.params.max_rows,
+    **snakemake.params.options,
 )

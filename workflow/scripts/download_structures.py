@@ -6,5 +6,7 @@ download_shard(
     records=snakemake.params.records,
     folder=snakemake.output.folder,
     table=snakemake.output.table,
-    **snakemake.params.options,
+    mirror=snakemake.params.mirror,
+    archive=snakemake.params.archive,
+    offline=snakemake.params.offline,
 )

@@ -8,6 +8,7 @@ evaluate_experiment(
     folder=Path(snakemake.input.model).parent,
     esm2=snakemake.input.esm2,
     esm_msa=snakemake.input.get("esm_msa"),
+    embeddings=snakemake.params.embeddings,
     validation=snakemake.input.validation,
     test=snakemake.input.test,
     metrics=snakemake.output.metrics,

@@ -4,7 +4,6 @@ from hardfold.scoring import score_controls
 start_log(snakemake.log[0])
 score_controls(
     natives=snakemake.input.natives,
-    targets=snakemake.input.targets,
     alignments=snakemake.input.alignments,
     audit=snakemake.input.audit,
     walks=snakemake.params.walks,

@@ -5,7 +5,6 @@ start_log(snakemake.log[0])
 score_predictions(
     predictions=snakemake.input.predictions,
     natives=snakemake.input.natives,
-    targets=snakemake.input.targets,
     alignments=snakemake.input.alignments,
     audit=snakemake.input.audit,
     arm=snakemake.wildcards.arm,

@@ -4,12 +4,17 @@ import pytest
 import torch
 
 from hardfold import backbones, dataset, geometry, weights
+from hardfold.contact.couple import couple_chains
+from hardfold.contact.embed import embed, embed_chains
+from hardfold.contact.keys import embedding_entries
+from hardfold.contact.samples import Samples
 
 OPTIONS = {
     "esm2_name": "esm2_t2_tiny",
     "esm_msa_name": "esm_msa1b_t2_tiny",
     "use_msa": True,
     "num_msa_rows": 3,
+    "main_task": "contact",
     "use_contact": True,
     "use_distance": True,
     "use_angle": True,
@@ -20,19 +25,45 @@ OPTIONS = {
     "distance_loss_weight": 0.2,
     "angle_loss_weight": 0.2,
     "positive_weight": 5.0,
+    "focal_gamma": 2.0,
+    "focal_alpha": 0.25,
     "num_layers_to_freeze_esm2": 1,
     "num_layers_to_freeze_msa": 2,
+    "lora_rank_esm2": 0,
+    "lora_rank_msa": 0,
+    "lora_alpha": 16,
+    "use_esm2_attention": False,
+    "use_msa_attention": False,
+    "use_couplings": False,
     "fusion_dim": 8,
     "fusion_num_layers": 1,
     "fusion_num_heads": 2,
     "max_length": 24,
+    "train_mode": "random_crop",
+    "val_mode": "sliding_window",
+    "sliding_window_step": 10,
     "max_distance": 20.0,
     "num_distance_bins": 10,
     "num_angle_bins": 6,
     "learning_rate": 0.01,
     "weight_decay": 0.01,
+    "use_scheduler": False,
+    "t_0": 10,
+    "t_mult": 1,
+    "eta_min": 0.0,
     "num_epochs": 2,
     "batch_size": 3,
+    "val_batch_size": 3,
+    "max_tokens_per_batch": 72,
+    "num_workers": 0,
+    "precision": "32-true",
+    "accumulate_batches": 1,
+    "gradient_clip": 1.0,
+    "overfit_one_batch": False,
+    "checkpoint_path_to_load": "",
+    "checkpoints_metric": "validation_roc_auc",
+    "maximize_metric": True,
+    "save_best_k_checkpoints": 1,
 }
 
 
@@ -81,7 +112,32 @@ def write_chains(path, count, seed):
 
 
 @pytest.fixture(scope="session")
-def chain_files(tmp_path_factory):
+def chain_files(tmp_path_factory, weight_folders):
+    """A file a split, and in `embeddings` beside them what the rule embed_chains makes for the default options."""
     folder = tmp_path_factory.mktemp("dataset")
     sizes = {"train": 7, "validation": 3, "test": 4}
-    return {name: write_chains(folder / f"{name}.h5", size, seed) for seed, (name, size) in enumerate(sizes.items())}
+    files = {name: write_chains(folder / f"{name}.h5", size, seed) for seed, (name, size) in enumerate(sizes.items())}
+    for embedding in embedding_entries(OPTIONS).values():
+        outputs = [folder / "embeddings" / embedding["key"] / chains.name for chains in files.values()]
+        embed_chains(
+            embedding=embedding, weights=weight_folders[embedding["encoder"]], chains=list(files.values()),
+            outputs=outputs, threads=1,
+        )  # fmt: skip
+    return files
+
+
+@pytest.fixture(scope="session")
+def build_samples():
+    """(chains, model, folder) -> Samples, once the model's frozen layers have been run on the chains."""
+
+    def build(chains, model, folder):
+        encoders = model.encoders()
+        for embedding in embedding_entries(model.options).values():
+            file = folder / embedding["key"] / chains.name
+            if embedding["encoder"]:
+                embed(encoders[embedding["encoder"]], embedding, chains, file)
+            else:
+                couple_chains([chains], [file])
+        return Samples(chains, model, folder)
+
+    return build

@@ -12,16 +12,22 @@ from safetensors import safe_open
 
 from hardfold import contacts
 from hardfold.contact.evaluate import METRICS, collect_experiments, evaluate_experiment
+from hardfold.contact.experiment import load_experiment
 from hardfold.contact.model import ContactModel
-from hardfold.contact.train import load_experiment, train_experiment
+from hardfold.contact.train import train_experiment
 from hardfold.dataset import Dataset
 from hardfold.training import NonFiniteLoss
+
+
+def embeddings_of(chain_files):
+    return chain_files["train"].parent / "embeddings"
 
 
 def train(output, options, weight_folders, chain_files, seed=1):
     train_experiment(
         experiment="exp", options=options, seed=seed, threads=1, output=output, **weight_folders,
-        train=chain_files["train"], validation=chain_files["validation"],
+        train=chain_files["train"], validation=chain_files["validation"], embeddings=embeddings_of(chain_files),
+        state=output / "state",
     )  # fmt: skip
     return output
 
@@ -32,6 +38,7 @@ def trained(tmp_path_factory, default_options, weight_folders, chain_files):
     evaluate_experiment(
         folder=folder, **weight_folders, validation=chain_files["validation"], test=chain_files["test"],
         metrics=folder / "metrics.json", predictions=folder / "predictions.h5", resamples=200, threads=1,
+        embeddings=embeddings_of(chain_files),
     )  # fmt: skip
     return folder
 
@@ -114,7 +121,7 @@ def test_the_summary_has_the_contracts_columns(trained, tmp_path):
     collect_experiments([trained / "metrics.json"], tmp_path / "summary.tsv")
     (row,) = csv.DictReader((tmp_path / "summary.tsv").read_text().splitlines(), delimiter="\t")
     assert list(row)[:4] == ["experiment", "roc_auc", "roc_auc_low", "roc_auc_high"] and list(row)[-1] == "proteins"
-    assert row["proteins"] == "4" and row["threshold_low"] == "" and row["p_at_l5_long"] != ""
+    assert row["proteins"] == "4" and row["threshold_low"] == "" and row["p_at_l5_medium"] != ""
 
 
 def test_a_task_that_is_off_leaves_its_fields_empty(options, weight_folders, chain_files, tmp_path):
@@ -123,7 +130,7 @@ def test_a_task_that_is_off_leaves_its_fields_empty(options, weight_folders, cha
     evaluate_experiment(
         folder=folder, esm2=weight_folders["esm2"], esm_msa=None, validation=chain_files["validation"],
         test=chain_files["test"], metrics=folder / "metrics.json", predictions=folder / "predictions.h5",
-        resamples=100, threads=1,
+        resamples=100, threads=1, embeddings=embeddings_of(chain_files),
     )  # fmt: skip
     (row,) = csv.DictReader((folder / "history.csv").read_text().splitlines())
     assert row["train_distance"] == row["validation_angle"] == "" and row["train_contact"]

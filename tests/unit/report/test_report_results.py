@@ -2,9 +2,9 @@ import json
 
 import pytest
 
+from hardfold.leakage import band
 from hardfold.report.bands import BANDS, by_band
 from hardfold.report.results import ResultsError, read_results
-from hardfold.splits import band
 
 
 def test_everything_is_read_and_empty_fields_are_unknown(results):

@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _inspect(options):
-    from hardfold.dataset import inspect
+    from hardfold.inspection import inspect
 
     return inspect(options.file)
 

@@ -1,6 +1,6 @@
-"""Batches of chains: length buckets, random crops, tokens, padding. B batch, L residues, R alignment rows."""
+"""Batches of chains: length buckets, crops, windows, tokens, padding. B batch, L residues, R alignment rows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -8,30 +8,54 @@ from torch import Tensor
 
 _BUCKET = 8  # batches whose chains are sorted by length together: little padding, and still a random order
 
+Batch = list[tuple[int, int]]  # (index of the chain, first residue of its crop or window)
+
 
 def plan_epoch(
-    lengths: Sequence[int], batch_size: int, max_length: int, generator: np.random.Generator
-) -> list[list[tuple[int, int]]]:
-    """One training epoch: every chain once, in batches of like lengths, as (index, start of its crop)."""
+    lengths: Sequence[int],
+    batch_size: int,
+    max_length: int,
+    generator: np.random.Generator,
+    *,
+    max_tokens: int | None = None,
+    truncate: bool = False,
+) -> list[Batch]:
+    """One training epoch: every chain once, in batches of like lengths, cropped to `max_length` residues at random, or
+    to its first ones (`truncate`). A batch holds at most `max_tokens` residues with its padding, or one chain.
+    """
     order = generator.permutation(len(lengths))
-    starts = [int(generator.integers(max(1, length - max_length + 1))) for length in lengths]
+    starts = [0 if truncate else int(generator.integers(max(1, length - max_length + 1))) for length in lengths]
     batches = []
     for first in range(0, len(order), _BUCKET * batch_size):
-        bucket = sorted(order[first : first + _BUCKET * batch_size], key=lambda i: min(lengths[i], max_length))
-        batches += [bucket[i : i + batch_size] for i in range(0, len(bucket), batch_size)]
-    return [[(int(i), starts[i]) for i in batches[b]] for b in generator.permutation(len(batches))]
+        bucket = [(int(i), starts[i]) for i in order[first : first + _BUCKET * batch_size]]
+        batches += _fill(bucket, lengths, max_length, batch_size, max_tokens)
+    return [batches[b] for b in generator.permutation(len(batches))]
 
 
-def plan_whole(lengths: Sequence[int], residues: int) -> list[list[tuple[int, int]]]:
-    """Each chain uncropped, once, shortest first; a batch holds at most `residues` with its padding, or one chain."""
-    batches, longest = [], 0
-    for index in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
-        longest = max(longest, lengths[index])
-        if batches and longest * (len(batches[-1]) + 1) <= residues:
-            batches[-1].append((index, 0))
-        else:
-            batches.append([(index, 0)])
-            longest = lengths[index]
+def plan_windows(
+    lengths: Sequence[int], batch_size: int, max_length: int, *, step: int | None, max_tokens: int | None = None
+) -> list[Batch]:
+    """Every window of every chain once, shortest first, a chain's one after the other; batches as in `plan_epoch`."""
+    windows = [(i, start) for i, length in enumerate(lengths) for start in window_starts(length, max_length, step)]
+    return _fill(windows, lengths, max_length, batch_size, max_tokens)
+
+
+def window_starts(length: int, max_length: int, step: int | None) -> list[int]:
+    """First residues of the windows of `max_length` that cover a chain: one every `step`, the last one at the chain's
+    end; without a step the first alone."""
+    last = max(0, length - max_length)
+    return [0] if step is None else [*range(0, last, step), last]
+
+
+def _fill(crops: Iterable[tuple[int, int]], lengths, max_length, batch_size, max_tokens) -> list[Batch]:
+    """Crops sorted by length, cut into batches; the last of a batch is its longest."""
+    batches = []
+    for index, start in sorted(crops, key=lambda crop: min(lengths[crop[0]], max_length)):
+        size = min(lengths[index], max_length)
+        is_full = not batches or len(batches[-1]) == batch_size
+        if is_full or (max_tokens is not None and size * (len(batches[-1]) + 1) > max_tokens):
+            batches.append([])
+        batches[-1].append((index, start))
     return batches
 
 

@@ -6,10 +6,12 @@ from pathlib import Path
 import jsonschema
 import yaml
 
+from hardfold.contact.bins import NEAREST, contact_bins
+from hardfold.inputs import is_date
 from hardfold.jobs import DATABASE_FILES
 from hardfold.weights import in_archive, local_files, required_files
 
-FIRST_DISTANCE_EDGE = 2.0  # angstrom: where the distance bins begin
+_MSA_RESIDUES = 1023  # ESM-MSA-1b has 1,024 columns, and one is BOS
 
 
 class ConfigError(ValueError):
@@ -42,59 +44,140 @@ def _cross_faults(config: dict):
     structures, splits = config["structures"], config["splits"]
     if structures["min_length"] > structures["max_length"]:
         yield "structures.min_length: larger than structures.max_length"
+    for key, day in (
+        ("splits.cutoff_date", splits["cutoff_date"]),
+        ("folding.training_cutoff", config["folding"]["training_cutoff"]),
+    ):
+        if day and not is_date(day):
+            yield f"{key}: {day} is no day of the calendar"
     if splits["validation"] + splits["test"] >= 1:
         yield "splits.validation: with splits.test it leaves no chain for training"
-    if not any(config["alignments"][key] for key in ("database", "pool")):
+    alignments = config["alignments"]
+    if alignments["provider"] == "given" and not alignments["given"]:
+        yield "alignments.given: empty, but alignments.provider is given"
+    if alignments["provider"] != "given" and not (alignments["database"] or alignments["pool"]):
         yield "alignments: one of database or pool must be given"
     seen = {}
     for name, options in resolve_experiments(config).items():
         where = f"experiments.runs.{name}"
-        if not (options["use_contact"]):
-            yield f"{where}.use_contact: every experiment predicts contacts"
+        yield from (f"{where}.{fault}" for fault in _training_faults(name, options))
         if options["fusion_dim"] % options["fusion_num_heads"]:
             yield f"{where}.fusion_dim: not a multiple of fusion_num_heads"
         twin = seen.setdefault(json.dumps(_effective(options), sort_keys=True), name)
         if twin != name:
             yield f"{where}: resolves to the same settings as {twin}"
-        if options["use_distance"] and options["max_distance"] <= FIRST_DISTANCE_EDGE:
-            yield f"{where}.max_distance: not above {FIRST_DISTANCE_EDGE:g} angstrom, where the bins begin"
+        yield from (f"{where}.{fault}" for fault in _reading_faults(options))
+        if options["use_msa"] and options["num_layers_to_freeze_msa"] and structures["max_length"] > _MSA_RESIDUES:
+            yield f"structures.max_length: above the {_MSA_RESIDUES} residues that the alignment model of {name} reads"
         if options["use_msa"] and options["num_msa_rows"] > config["dataset"]["max_rows"]:
             yield f"{where}.num_msa_rows: more than dataset.max_rows"
+    if config["tracking"]["enabled"] and not config["tracking"]["tracking_uri"]:
+        yield "tracking.tracking_uri: empty, but tracking.enabled is true"
     if config["primary"]["arm"] not in config["folding"]["arms"]:
         yield f"primary.arm: {config['primary']['arm']} is not among folding.arms"
     if config["folding"]["training"]["warmup"] >= config["folding"]["training"]["steps"]:
         yield "folding.training.warmup: not below folding.training.steps"
 
 
+def _reading_faults(options: dict):
+    if options["val_mode"] == "sliding_window" and options["sliding_window_step"] > options["max_length"]:
+        yield "sliding_window_step: above max_length, so residues between windows would not be seen"
+    if options["max_tokens_per_batch"] is not None and options["max_tokens_per_batch"] < options["max_length"]:
+        yield "max_tokens_per_batch: below max_length, not one crop fits"
+    if options["use_msa_attention"] and not options["use_msa"]:
+        yield "use_msa_attention: needs use_msa"
+
+
+def _training_faults(name: str, options: dict):
+    if options["use_distance"] and options["max_distance"] <= NEAREST:
+        yield f"max_distance: not above {NEAREST:g} angstrom, where the bins begin"
+    elif options["main_task"] == "distance" and options["use_distance"]:
+        try:
+            contact_bins(options["max_distance"], options["num_distance_bins"])
+        except ValueError as fault:
+            yield f"main_task: distance, but {fault}"
+    if not options[f"use_{options['main_task']}"]:
+        yield f"main_task: {options['main_task']}, but use_{options['main_task']} is false"
+    if options["main_task"] == "distance" and options["distance_loss_type"] != "cross_entropy":
+        yield "main_task: distance needs the distance_loss_type cross_entropy"
+    if options["use_scheduler"] and options["eta_min"] >= options["learning_rate"]:
+        yield "eta_min: not below learning_rate, where the schedule begins"
+    metric = options["checkpoints_metric"]
+    if not options.get(f"use_{metric.removeprefix('validation_')}", True):
+        yield f"checkpoints_metric: {metric}, but its task is off"
+    if options["maximize_metric"] != metric.endswith("_auc"):
+        yield f"maximize_metric: {str(options['maximize_metric']).lower()} would keep the worst epoch by {metric}"
+    if f"/experiments/{name}/" in options["checkpoint_path_to_load"]:
+        yield "checkpoint_path_to_load: the experiment's own"
+
+
 def check_files(config: dict) -> None:
     """Raise ConfigError unless the folders and files that the configuration names are there."""
     alignments, inputs = config["alignments"], config["inputs"]
     named = {
-        "inputs.mirror": inputs["mirror"],
-        "weights.folder": config["weights"]["folder"] if inputs["offline"] else "",
         "alignments.given": alignments["given"],
-        "alignments.pool": "" if alignments["database"] else alignments["pool"],
     }
-    database = alignments["database"]
-    if database:
-        named |= {f"alignments.database ({database}{file})": f"{database}{file}" for file in DATABASE_FILES}
+    database, pool = search_database(alignments)
+    if pool:
+        named["alignments.database" if alignments["database"] else "alignments.pool"] = pool
+    else:
+        files = [f"{database}{ending}" for ending in DATABASE_FILES[alignments["provider"]]]
+        named |= {f"alignments.database ({file})": file for file in files}
     faults = [f"{key}: {path} does not exist" for key, path in named.items() if path and not Path(path).exists()]
-    for model in pretrained_models(config):
-        folder = config["weights"]["folder"]
-        if not local_files(model, folder) and (inputs["offline"] or not in_archive(model)):
-            wanted = " and ".join(required_files(model))
-            faults.append(f"weights.folder: {folder} has no {model} ({wanted})")
-    if inputs["offline"] and not inputs["mirror"]:
+    faults += [f"inputs.mirror: {path} is no folder" for path in mirrors(config) if not Path(path).is_dir()]
+    if inputs["offline"] and not mirrors(config):
         faults.append("inputs.mirror: empty, and inputs.offline forbids the archive")
     if faults:
         raise ConfigError("the configuration names what is not there:\n" + "\n".join(f"  - {f}" for f in faults))
 
 
+def weight_files(config: dict, model: str) -> list[Path]:
+    """The model's files in weights.folder, none where the archive may have them; ConfigError where neither has.
+
+    Asked only of runs that need the model: the data set can be made without any.
+    """
+    folder = config["weights"]["folder"]
+    files = local_files(model, folder)
+    if not files and (config["inputs"]["offline"] or not in_archive(model)):
+        raise ConfigError(f"weights.folder: {folder} has no {model} ({' and '.join(required_files(model))})")
+    return files
+
+
+def search_database(alignments: dict) -> tuple[str, str]:
+    """Prefix of what the provider searches, and the FASTA file that it is built from, empty where it is there.
+
+    `database` names an HH-suite database (hhblits), a FASTA file (jackhmmer), either that or an MMseqs2 database
+    (mmseqs2); without it one is built from `pool`.
+    """
+    provider, database, pool = (alignments[key] for key in ("provider", "database", "pool"))
+    if provider == "given":
+        return "", ""
+    if database and not (provider == "mmseqs2" and not Path(f"{database}.dbtype").exists()):
+        return database, ""
+    suffix = {"hhblits": "", "mmseqs2": ".mmseqs", "jackhmmer": ".fasta"}[provider]
+    return f"results/alignments/database/pool{suffix}", database or pool
+
+
+def mirrors(config: dict) -> list[str]:
+    """The mirror folders, in the order of search."""
+    mirror = config["inputs"]["mirror"]
+    return mirror if isinstance(mirror, list) else [mirror] * bool(mirror)
+
+
 def _effective(options: dict) -> dict:
     """Without the options that another option switches off: two runs equal in the rest are the same run."""
-    unused = set()
+    unused = {"val_batch_size", "num_workers", "save_best_k_checkpoints"}  # they decide no result
+    unused |= {"positive_weight"} if options["contact_loss_type"] == "focal" else {"focal_gamma", "focal_alpha"}
+    if not options["use_contact"]:
+        unused |= {"contact_loss_type", "contact_loss_weight", "positive_weight", "focal_gamma", "focal_alpha"}
+    if not options["use_scheduler"]:
+        unused |= {"t_0", "t_mult", "eta_min"}
+    if options["val_mode"] != "sliding_window":
+        unused.add("sliding_window_step")
     if not options["use_msa"]:
-        unused |= {"esm_msa_name", "num_msa_rows", "num_layers_to_freeze_msa"}
+        unused |= {"esm_msa_name", "num_msa_rows", "num_layers_to_freeze_msa", "lora_rank_msa"}
+    if not (options["lora_rank_esm2"] or (options["use_msa"] and options["lora_rank_msa"])):
+        unused.add("lora_alpha")
     if not options["use_distance"]:
         unused |= {"distance_loss_type", "distance_loss_weight", "max_distance", "num_distance_bins"}
     if not options["use_angle"]:

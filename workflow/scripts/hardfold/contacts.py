@@ -18,6 +18,7 @@ MIN_SEPARATION = 6
 RANGES = {"long": (24, None), "medium": (12, 23), "short": (6, 11)}
 FRACTIONS = {"p_at_l": 1, "p_at_l2": 2, "p_at_l5": 5}
 PRECISION_KEYS = [f"{key}_{name}" for name in RANGES for key in FRACTIONS]
+_HDF5 = (".h5", ".hdf5")
 _CASP_HEADERS = {"PFRMAT", "TARGET", "AUTHOR", "REMARK", "METHOD", "MODEL", "RMODE", "END", "TER"}
 
 
@@ -35,12 +36,12 @@ def pairs_in(length: int, nearest: int = MIN_SEPARATION, farthest: int | None = 
 
 
 def resolved_pairs(probability: np.ndarray, contact_map: np.ndarray, nearest=MIN_SEPARATION, farthest=None):
-    """(scores (P,) float64, is_contact (P,) bool) over resolved pairs; the probability is symmetrised first."""
+    """(scores (P,) float64, is_contact (P,) bool) over resolved pairs that are predicted, NaN meaning that one is not;
+    the probability is symmetrised first."""
     i, j = pairs_in(len(contact_map), nearest, farthest)
-    resolved = contact_map[i, j] != UNRESOLVED
-    i, j = i[resolved], j[resolved]
     scores = (probability[i, j].astype(np.float64) + probability[j, i]) / 2
-    return scores, contact_map[i, j] == 1
+    scored = (contact_map[i, j] != UNRESOLVED) & ~np.isnan(scores)
+    return scores[scored], contact_map[i, j][scored] == 1
 
 
 def precision_at(scores: np.ndarray, is_contact: np.ndarray, count: int) -> float:
@@ -96,10 +97,11 @@ def best_threshold(scores: np.ndarray, is_contact: np.ndarray) -> float:
 
 
 def evaluate(probability: np.ndarray, contact_map: np.ndarray) -> dict[str, float | int]:
-    """p_at_* by range, roc_auc, pr_auc, base_rate, pairs and length of one chain from (L, L) maps.
+    """p_at_* by range, roc_auc, pr_auc, base_rate, pairs, pairs_unseen and length of one chain from (L, L) maps.
 
     P@L, P@L/2, P@L/5: precision of the best L // 1, 2, 5 pairs of the range (at least one), L counting unresolved
-    residues too. Only resolved pairs are ranked.
+    residues too. Only resolved pairs are ranked, and of those only the ones with a probability: `pairs_unseen` counts
+    the others.
     """
     length = len(contact_map)
     metrics = {}
@@ -111,20 +113,21 @@ def evaluate(probability: np.ndarray, contact_map: np.ndarray) -> dict[str, floa
     metrics["roc_auc"] = roc_auc(scores, is_contact)
     metrics["pr_auc"] = pr_auc(scores, is_contact)
     metrics["base_rate"] = float(is_contact.mean()) if len(is_contact) else np.nan
-    return {**metrics, "pairs": len(is_contact), "length": length}
+    unseen = len(resolved_pairs(np.zeros_like(probability), contact_map)[0]) - len(is_contact)
+    return {**metrics, "pairs": len(is_contact), "pairs_unseen": unseen, "length": length}
 
 
 def distance_mae(predicted: np.ndarray, true: np.ndarray, max_distance: float) -> float:
-    """Mean absolute error in angstrom over pairs (j - i >= 6) whose true distance is known and <= max_distance."""
+    """Mean absolute error in angstrom over predicted pairs (j - i >= 6) of a known true distance <= max_distance."""
     i, j = pairs_in(len(true))
-    near = true[i, j] <= max_distance  # False for NaN
+    near = (true[i, j] <= max_distance) & ~np.isnan(predicted[i, j])  # False for NaN
     i, j = i[near], j[near]
     return float(np.abs(predicted[i, j].astype(np.float64) - true[i, j]).mean()) if len(i) else np.nan
 
 
 def angle_mae(predicted: np.ndarray, true: np.ndarray) -> float:
-    """Mean absolute difference of angles, radians (L, 2) given, degrees returned; periodic, known true angles only."""
-    known = np.isfinite(true)
+    """Mean absolute difference of angles, radians (L, 2) given, degrees returned; periodic, where both are known."""
+    known = np.isfinite(true) & np.isfinite(predicted)
     difference = predicted[known].astype(np.float64) - true[known]
     return float(np.degrees(np.abs((difference + np.pi) % (2 * np.pi) - np.pi)).mean()) if known.any() else np.nan
 
@@ -170,7 +173,7 @@ def read_prediction(path: Path, length: int, chain: str | None = None) -> np.nda
     path = Path(path)
     if not path.is_file():
         raise PredictionError(f"{path}: no such file")
-    if path.suffix in (".h5", ".hdf5"):
+    if path.suffix in _HDF5:
         probability = _read_hdf5(path, chain)
     elif path.suffix == ".npz":
         probability = _read_npz(path)
@@ -178,7 +181,8 @@ def read_prediction(path: Path, length: int, chain: str | None = None) -> np.nda
         probability = _read_casp(path, length)
     if probability.shape != (length, length):
         raise PredictionError(f"{path}: a map of shape {probability.shape}; the native has {length} residues")
-    if not np.isfinite(probability).all():
+    # In our own files NaN marks the pairs that no window saw.
+    if not (np.isfinite(probability) | (np.isnan(probability) & (path.suffix in _HDF5))).all():
         raise PredictionError(f"{path}: a probability is not finite")
     return probability
 

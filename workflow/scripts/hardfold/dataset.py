@@ -1,16 +1,27 @@
 """The HDF5 data set: shards with every array a model trains on, and one file a split that links to them.
 
-/chains/<id> holds what DEFINITIONS says; plain h5py reads it. The (L, L) maps and the alignment are stored with gzip 1
-and the byte shuffle. Measured on 33 CASP14 natives (245 residues on average, 6.1 MB of float16 distances): size, write,
-read were 0.52, 79 MB/s, 303 MB/s, against 0.59, 125, 243 with lzf and shuffle, 0.50, 65, 269 with gzip 4 and 1.00, 455,
-567 uncompressed; contact maps shrink to 0.07 (lzf 0.09), alignments to 0.45 (lzf 0.59). lzf needs h5py, gzip does not.
+/chains/<id> holds what DEFINITIONS says; plain h5py reads it, HDF5 1.10 (2016) and later.
+
+Measured on real chains (docs/benchmarks/dataset.md), bytes a residue and MB/s written and read by one process:
+
+    array                       gzip 1, shuffle  gzip 4        gzip 9       lzf            none
+    distance_map float16        258  55 172      249  45 171   245  9 171   293 100 183    365 374 388
+    distance_map float32        571  54 256      565  50 272   561 12 303   597  88 274    727 663 719
+    contact_map                  13 135 155       10  85 123     8  9 134    18 112 141    183 216 234
+    msa, 256 rows               119  53 120      106  41 139   103 12 128   169  77 154    258 255 314
+
+Hence gzip 1; shuffle makes the distances 13 % smaller. A map is one chunk up to 512 residues and equal parts above:
+chunks of 128 x 128 are 3 % larger and a fifth slower to read whole, h5py's own 6 % and a quarter; of 1,022 residues
+a crop of 256 takes 2.7 ms instead of 4.9. An alignment lies in chunks of 128 rows: the first 16 take 0.4 ms instead of
+1.4. HDF5 1.10's headers take 4 kB a chain, the default's 12. The processor limits writing (19 ms a chain of 252 residues,
+half of it the choice of rows, a sixth zlib) and reading (2.7 ms, a quarter of it zlib), not the disk (0.2 ms).
 """
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,22 +29,26 @@ import h5py
 import numpy as np
 
 from hardfold import jobs, tables
-from hardfold.alignment import read_a3m
+from hardfold.alignment import choose_rows, read_a3m
 from hardfold.geometry import backbone_angles, contact_map, distance_map
+from hardfold.hdf5 import open_hdf5, whole_hdf5
 
 FORMAT_VERSION = "1"
 DEFINITIONS = {
     "sequence": "deposited sequence, one letter a residue, X for what is not one of the 20; residue i is position i",
-    "msa": "(rows, L) uint8, ASCII of the alignment's match columns, A-Z and '-'; row 0 is the sequence",
+    "msa": "(rows, L) uint8, ASCII of the alignment's match columns, A-Z and '-'; row 0 is the sequence; in the order "
+    "of choice, so the first k are the choice of k rows; attributes selection (how), alignment_rows (out of how many)",
     "coordinates": "(L, 5, 3) float32 angstrom: N, CA, C, O, CB; NaN where absent; attribute virtual_cb: CB was built",
     "mask": "(L,) bool: resolved, that is N, CA and C are present",
     "auth_numbers": "deposited residue numbers with insertion codes, comma separated, empty where unresolved",
+    "modified": "position:monomer of each residue whose letter is its parent's or X (12:MSE), comma separated",
     "contact_map": "(L, L) uint8: 1 CB-CB (CA for Gly) below 8 angstrom, 0 not, 255 either residue unresolved",
     "distance_map": "(L, L) float16 angstrom CB-CB (CA for Gly), NaN where either residue is unresolved",
     "angle_map": "(L, 2) float32 radians: phi, psi; NaN at ends, chain breaks and unresolved residues",
 }
-_TABLES = ("definitions", "source_hashes")  # root attributes that are JSON objects
 _COMPRESSION = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+_TILE = 512  # residues: up to here a map is one chunk
+_ROWS = 128  # of an alignment in a chunk: few rows are read without the rest
 
 
 class DatasetError(ValueError):
@@ -54,38 +69,42 @@ class Record:
     angle_map: np.ndarray
 
 
-def build_shard(structures: Path, alignments: Path, output: Path, max_rows: int) -> None:
-    """Write the shard's chains with their maps and the first `max_rows` rows of `alignments`/<id>.a3m.
+def build_shard(structures: Path, alignments: Path, output: Path, *, max_rows: int, selection: str) -> None:
+    """Write the shard's chains with their maps and at most `max_rows` rows of `alignments`/<id>.a3m, chosen by
+    `selection` (alignment.choose_rows).
 
     Raises AlignmentError where an alignment is unreadable or is not the chain's own, DatasetError where it is missing.
     """
     read = hashlib.sha256()
-    with (
-        tables.whole_file(output) as temporary,
-        h5py.File(structures) as source,
-        h5py.File(temporary, "w") as file,
-    ):
-        root = file.create_group("chains")
-        chains = source["chains"]
+    with open_hdf5(structures) as source, whole_hdf5(output) as file:
+        root, chains = file.create_group("chains"), source["chains"]
         for id in jobs.progress(chains, len(chains), "chains"):
             path = Path(alignments, f"{id}.a3m")
             if not path.is_file():
                 raise DatasetError(f"{id}: its alignment {path} is missing")
             read.update(path.read_bytes())
             chains.copy(id, root)
-            _add_arrays(root[id], path, max_rows)
-        _describe(
-            file, {"structures": tables.sha256(structures), "alignments": read.hexdigest()}, {"max_rows": max_rows}
-        )
+            sequence, coordinates = chains[id]["sequence"].asstr()[()], chains[id]["coordinates"][()]
+            _add_alignment(root[id], read_a3m(path, sequence).rows, max_rows, selection)
+            _add_maps(root[id], sequence, coordinates)
+        hashes = {"structures": tables.sha256(structures), "alignments": read.hexdigest()}
+        _describe(file, hashes, {"max_rows": max_rows, "selection": selection})
 
 
-def _add_arrays(group, path, max_rows):
-    sequence, coordinates = group["sequence"].asstr()[()], group["coordinates"][()]
+def _add_alignment(group, rows, max_rows, selection):
+    chosen = rows[choose_rows(rows, max_rows, selection)]
+    chunks = min(len(chosen), _ROWS), chosen.shape[1]
+    msa = group.create_dataset("msa", data=chosen, chunks=chunks, **_COMPRESSION)
+    msa.attrs["selection"], msa.attrs["alignment_rows"] = selection, len(rows)
+
+
+def _add_maps(group, sequence, coordinates):
     distances = distance_map(coordinates, sequence)
-    group.create_dataset("msa", data=read_a3m(path, sequence).rows[:max_rows], **_COMPRESSION)
     # Contacts come from the distances before these are rounded to float16.
-    group.create_dataset("contact_map", data=contact_map(distances), **_COMPRESSION)
-    group.create_dataset("distance_map", data=distances.astype(np.float16), **_COMPRESSION)
+    maps = {"contact_map": contact_map(distances), "distance_map": distances.astype(np.float16)}
+    side = math.ceil(len(sequence) / math.ceil(len(sequence) / _TILE))
+    for name, values in maps.items():
+        group.create_dataset(name, data=values, chunks=(side, side), **_COMPRESSION)
     group["angle_map"] = backbone_angles(coordinates)
 
 
@@ -93,7 +112,7 @@ def join(shards: list[Path], assignment: Path, outputs: Mapping[str, Path], sett
     """Write one file a split (split -> path) whose /chains/<id> link to the shards by relative paths.
 
     Chains that the assignment calls `dropped` enter no file. Raises DatasetError unless shards and assignment name the
-    same chains. `settings` are the configuration values that the data rest on; the files carry their hash.
+    same chains, each once. `settings` are the configuration values that the data rest on; the files carry them.
     """
     table = tables.read(assignment, ["chain", "split"], key="chain")
     unknown = sorted(set(table["split"]) - {*outputs, "dropped"})
@@ -101,14 +120,16 @@ def join(shards: list[Path], assignment: Path, outputs: Mapping[str, Path], sett
         raise DatasetError(f"{assignment}: split {', '.join(unknown)} is none of {', '.join(outputs)}, dropped")
     homes, sources = {}, hashlib.sha256()
     for shard in sorted(map(Path, shards)):
-        with h5py.File(shard) as file:
+        with open_hdf5(shard) as file:
+            if twice := sorted(homes.keys() & file["chains"].keys()):
+                raise DatasetError(f"{twice[0]} and {len(twice) - 1} more stand in both {homes[twice[0]]} and {shard}")
             homes |= dict.fromkeys(file["chains"], shard)
             sources.update(f"{file.attrs['source_hashes']} {file.attrs['config_hash']}\n".encode())
     if odd := sorted(set(homes) ^ set(table["chain"])):
         raise DatasetError(f"{odd[0]} and {len(odd) - 1} more stand in only one of {assignment} and the shards")
-    hashes = {"shards": sources.hexdigest(), "assignment": hashlib.sha256(Path(assignment).read_bytes()).hexdigest()}
+    hashes = {"shards": sources.hexdigest(), "assignment": tables.sha256(assignment)}
     for split, output in outputs.items():
-        with tables.whole_file(output) as temporary, h5py.File(temporary, "w") as file:
+        with whole_hdf5(output) as file:
             root = file.create_group("chains")
             for id in sorted(table["chain"][table["split"] == split]):
                 home = os.path.relpath(homes[id], Path(output).parent)
@@ -117,29 +138,21 @@ def join(shards: list[Path], assignment: Path, outputs: Mapping[str, Path], sett
 
 
 def _describe(file, source_hashes, settings):
+    settings = json.dumps(settings, sort_keys=True)
     file.attrs["format_version"] = FORMAT_VERSION
     file.attrs["definitions"] = json.dumps(DEFINITIONS)
     file.attrs["source_hashes"] = json.dumps(source_hashes)
-    file.attrs["config_hash"] = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-
-
-@contextmanager
-def _opened(path):
-    try:
-        with h5py.File(path) as file:
-            yield file
-    except OSError as fault:
-        reason = "no such file" if not Path(path).exists() else f"not a readable HDF5 file ({fault})"
-        raise DatasetError(f"{path}: {reason}") from None
+    file.attrs["config"] = settings
+    file.attrs["config_hash"] = hashlib.sha256(settings.encode()).hexdigest()
 
 
 class Dataset:
     """Records of a split's file or of a shard, by chain id. Opened at each access, so workers may share it."""
 
     def __init__(self, path: Path):
-        """Raises DatasetError for a file that is no data set of this format."""
+        """Raises HDF5Error or DatasetError for a file that is no data set of this format."""
         self.path = Path(path)
-        with _opened(path) as file:
+        with open_hdf5(path) as file:
             version = file.attrs.get("format_version")
             if version != FORMAT_VERSION:
                 raise DatasetError(f"{path}: not a hardfold data set of format {FORMAT_VERSION} (found {version})")
@@ -150,58 +163,47 @@ class Dataset:
 
     def lengths(self) -> list[int]:
         """Residues of each chain, in the order of `ids`."""
-        with _opened(self.path) as file:
-            return [len(_resolve(file, file["chains"], id)["mask"]) for id in self.ids]
+        with open_hdf5(self.path) as file:
+            return [len(chain_group(file["chains"], id)["mask"]) for id in self.ids]
 
     def __iter__(self) -> Iterator[Record]:
         return (self[id] for id in self.ids)
 
     def __getitem__(self, id: str) -> Record:
-        """Raises KeyError for an id that the file does not name, DatasetError where its shard lacks it."""
-        with _opened(self.path) as file:
-            group = _resolve(file, file["chains"], id)
-            return Record(
-                id=id,
-                sequence=group["sequence"].asstr()[()],
-                distance_map=group["distance_map"][()].astype(np.float32),
-                **{name: group[name][()] for name in ("msa", "coordinates", "mask", "contact_map", "angle_map")},
-            )
+        """The whole chain."""
+        return self.read(id)
+
+    def read(self, id: str, crop: slice = slice(None), rows: int | None = None) -> Record:
+        """The residues `crop` of a chain, with the first `rows` rows of its alignment, all by default.
+
+        Raises KeyError for an id that the file does not name, HDF5Error or DatasetError where its shard cannot be read.
+        """
+        with open_hdf5(self.path) as file:
+            group = chain_group(file["chains"], id)
+            try:
+                return Record(
+                    id=id,
+                    sequence=group["sequence"].asstr()[()][crop],
+                    msa=group["msa"][:rows, crop],
+                    contact_map=group["contact_map"][crop, crop],
+                    distance_map=group["distance_map"][crop, crop].astype(np.float32),
+                    **{name: group[name][crop] for name in ("coordinates", "mask", "angle_map")},
+                )
+            except OSError as fault:
+                raise DatasetError(f"{self.path}: {id} is damaged ({fault})") from None
 
 
-def _resolve(file, parent, id):
+def chain_group(chains: h5py.Group, id: str) -> h5py.Group:
+    """The group of a chain, behind a link or not.
+
+    Raises KeyError for an id that is not there, HDF5Error or DatasetError where the shard it is linked to lacks it.
+    """
     try:
-        return parent[id]
+        return chains[id]
     except KeyError:
-        link = parent.get(id, getlink=True)
-        if isinstance(link, h5py.ExternalLink):
-            raise DatasetError(f"{file.filename}: {id} is not to be found in {link.filename}, its link's end") from None
-        raise
-
-
-def inspect(path: Path) -> str:
-    """What an HDF5 file of this project holds, in lines of text. Raises DatasetError."""
-    with _opened(path) as file:
-        parent = file.get("chains", file)
-        arrays, lengths, resolved = {}, [], 0
-        for id in parent:
-            group = _resolve(file, parent, id)
-            if not isinstance(group, h5py.Group):
-                raise DatasetError(f"{path}: not laid out by chains ({id} is an array)")
-            for name, array in group.items():
-                arrays.setdefault(name, []).append((array.shape, str(array.dtype), array.id.get_storage_size()))
-            if "mask" in group:
-                lengths.append(len(group["mask"]))
-                resolved += int(group["mask"][()].sum())
-        lines = [f"{path}: {len(parent)} chains"]
-        if lengths:
-            lines.append(f"  residues: {sum(lengths)}, {resolved} resolved; {min(lengths)} to {max(lengths)} a chain")
-        for name, found in sorted(arrays.items()):
-            kinds, size = ", ".join(sorted({kind for _, kind, _ in found})), sum(size for *_, size in found) / 1e6
-            lines.append(f"  {name}: {len(found)} of {kinds}, {min(found)[0]} to {max(found)[0]}, {size:.2f} MB stored")
-        for name, value in sorted(file.attrs.items()):
-            lines += [f"  {name}: {value}"] if name not in _TABLES else [f"  {name}:", *_table_lines(value)]
-        return "\n".join(lines)
-
-
-def _table_lines(text):
-    return [f"    {key}: {value}" for key, value in json.loads(text).items()]
+        link = chains.get(id, getlink=True)
+        if not isinstance(link, h5py.ExternalLink):
+            raise
+    shard = Path(chains.file.filename).parent / link.filename
+    with open_hdf5(shard):
+        raise DatasetError(f"{chains.file.filename}: {id} is linked to {shard}, which does not hold it")

@@ -1,10 +1,12 @@
-"""PDB entries: copied from a mirror folder, else fetched from the archive over HTTPS.
+"""Structure files: out of the folder that lists them, else a mirror folder, else the archive over HTTPS.
 
-A file appears whole and checked or not at all; an entry that cannot be had becomes a row with its reason.
+A file appears whole and checked or not at all; what cannot be had becomes a row with its reason.
 """
 
 import gzip
 import logging
+import os
+import re
 import shutil
 import zlib
 from pathlib import Path
@@ -13,9 +15,10 @@ import requests
 import tenacity
 import urllib3
 
-from hardfold import jobs, tables
+from hardfold import inputs, jobs, tables
 
-COLUMNS = ["id", "chain", "entry", "source", "sha256", "reason"]
+COLUMNS = ["id", "entry", "file", "numbering", "source", "sha256", "sequence", "sequence_sha256", "reason"]
+SUFFIXES = (".cif.gz", ".cif", ".mmcif.gz", ".mmcif", ".pdb.gz", ".pdb", ".ent.gz", ".ent")  # the first found counts
 ATTEMPTS = 5
 TIMEOUT = (10, 60)  # seconds to connect, and between two pieces of the body
 LONGEST_WAIT = 60.0  # seconds between two attempts, whatever the server asks for
@@ -43,66 +46,102 @@ class NetworkFault(MissingEntry):
         self.wait = wait
 
 
-def download_shard(*, records: list[dict], mirror: str, archive: str, offline: bool, folder: Path, table: Path) -> None:
-    """Put each entry of the records (id, chain) into `folder` as `<entry>.<suffix>` and write a row for each record.
+def download_shard(
+    *, records: list[dict], mirror: list[str], archive: str, offline: bool, folder: Path, table: Path
+) -> None:
+    """Put the file of each record (`inputs.records`) into `folder` and write a row for each.
 
-    An entry that cannot be had is a row with the reason. Raises DownloadError if the network failed for several entries
-    in a row or for all, or if the mirror folder does not exist.
+    file: its name in the folder, an entry's once for all its records. numbering: `position` for a target found under
+    its own name (a native as scored; sequence: its `<target>.fasta`, if a mirror has one), else `author`. What cannot
+    be had is a row with the reason. Raises DownloadError if the network failed for several entries in a row or for
+    all, or if a mirror folder does not exist.
     """
-    if mirror and not Path(mirror).is_dir():
-        raise DownloadError(f"inputs.mirror: {mirror} is no folder")
-    for record in records:
-        if not tables.CHAIN_ID.match(record["chain"]):
-            raise DownloadError(f"{record['chain']!r} is not a chain id such as 1abc_A")
+    for path in mirror:
+        if not Path(path).is_dir():
+            raise DownloadError(f"inputs.mirror: {path} is no folder")
+    for id in (record[key] for record in records for key in ("id", "entry")):
+        if id and not re.fullmatch(inputs.SAFE_ID, id):
+            raise DownloadError(f"{id!r} is no id of letters, digits, '_', '.' and '-'")
     Path(folder).mkdir(parents=True, exist_ok=True)
-    entries = sorted({record["chain"].split("_")[0] for record in records})
-    found, faults, in_a_row = {}, [], 0
+    rows, found, faults, in_a_row = [], {}, [], 0
     with requests.Session() as session:
-        for entry in jobs.progress(entries, len(entries), "entries"):
-            url = "" if offline else f"{archive}/{entry[1:3]}/{entry}.cif.gz"
-            try:
-                if path := find_in_mirror(mirror, entry):
-                    found[entry] = (str(path), _copy(path, Path(folder, entry + _suffix(path))), "")
-                elif offline:
-                    raise MissingEntry("not in the mirror, and inputs.offline forbids the archive")
-                else:
-                    found[entry] = (url, fetch(session, url, Path(folder, f"{entry}.cif.gz")), "")
-                    in_a_row = 0
-            except MissingEntry as fault:
-                found[entry] = (fault.source, "", str(fault))
-                if isinstance(fault, NetworkFault):
-                    in_a_row += 1
-                    faults.append(fault)
-                else:
-                    in_a_row = 0
-                logging.warning("%s: %s", entry, fault)
+        for record in jobs.progress(records, len(records), "structures"):
+            stem, path = find(record, mirror)
+            if stem not in found:
+                try:
+                    if path:
+                        found[stem] = _take(record, stem, path, mirror, folder)
+                    else:
+                        found[stem] = _fetch_entry(record, session, archive, offline, folder)
+                        in_a_row = 0
+                except MissingEntry as fault:
+                    logging.warning("%s: %s", stem, fault)
+                    found[stem] = {"source": fault.source, "reason": str(fault)}
+                    in_a_row = in_a_row + 1 if isinstance(fault, NetworkFault) else 0
+                    faults += [fault] if isinstance(fault, NetworkFault) else []
             # An outage must not become a smaller data set.
             if in_a_row == GIVE_UP:
                 raise DownloadError(f"{GIVE_UP} entries in a row could not be fetched from {archive}: {faults[0]}")
-    if entries and len(faults) == len(entries):
-        raise DownloadError(f"none of {len(entries)} entries could be fetched from {archive}: {faults[0]}")
-    rows = [{**record, "entry": record["chain"].split("_")[0]} for record in records]
-    for row in rows:
-        row["source"], row["sha256"], row["reason"] = found[row["entry"]]
+            rows.append({"id": record["id"], "entry": record["entry"], **found[stem]})
+    if found and len(faults) == len(found):
+        raise DownloadError(f"none of {len(found)} entries could be fetched from {archive}: {faults[0]}")
     tables.write(table, rows, COLUMNS)
 
 
-def find_in_mirror(mirror: str, entry: str) -> Path | None:
-    """The entry's file in a flat folder or in the archive's divided layout (`ab/1abc.cif.gz`); None if absent."""
-    names = (f"{entry}.cif.gz", f"{entry}.cif", f"pdb{entry}.ent.gz", f"{entry}.pdb")
-    candidates = [folder / name for folder in (Path(mirror), Path(mirror, entry[1:3])) for name in names]
-    return next(filter(Path.is_file, candidates), None) if mirror else None
+def find(record: dict, mirror: list[str]) -> tuple[str, Path | None]:
+    """The stem to keep a record's file under, its own id or its entry, and where the file lies; None if nowhere.
+
+    The mirror folders are searched in order, first for the id, then for the entry: flat (`1abc.cif.gz`,
+    `pdb1abc.ent.gz`) or in the archive's divided layout (`ab/1abc.cif.gz`). Links are followed.
+    """
+    id, entry = record["id"], record["entry"]
+    if record["file"]:
+        return id, Path(record["file"])
+    names = {id: [f"{id}{suffix}" for suffix in SUFFIXES]}
+    # The entry of a target whose chain is not known is of no use.
+    if record["chain"] or not record["target"]:
+        flat = [*(f"{entry}{suffix}" for suffix in SUFFIXES), f"pdb{entry}.ent.gz", f"pdb{entry}.ent"]
+        names[entry] = [*flat, *(f"{entry[1:3]}/{name}" for name in flat)]
+    for stem in names:
+        for path in (os.path.join(folder, name) for folder in mirror for name in names[stem]):
+            if os.path.isfile(path):
+                return stem, Path(path)
+    return stem, None
 
 
-def _suffix(path):
-    """`.cif.gz`, `.cif`, `.pdb.gz` or `.pdb`: how the parser tells the formats apart."""
-    return "".join(path.suffixes).replace(".ent", ".pdb")
+def _take(record, stem, path, mirror, folder):
+    """The row's fields for a file that lies here, once it is copied."""
+    suffix = next(suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix))
+    row = {"file": f"{stem}{suffix}", "numbering": "author", "source": path}
+    row["sha256"] = _copy(path, Path(folder, row["file"]))
+    if record["target"] and stem not in (record["entry"], f"{record['entry']}_{record['chain']}"):
+        row["numbering"], name = "position", f"{stem}.fasta"
+        if sequence := next((home for home in mirror if os.path.isfile(os.path.join(home, name))), None):
+            row |= {"sequence": name, "sequence_sha256": _copy(Path(sequence, name), Path(folder, name))}
+    return row
 
 
 def _copy(path, target):
+    try:
+        if not path.is_file():
+            raise MissingEntry("not a file" if path.exists() else "no such file", str(path))
+        content = path.read_bytes()
+    except OSError as fault:
+        raise MissingEntry(fault.strerror.lower(), str(path)) from None
     with tables.whole_file(target) as temporary:
-        shutil.copyfile(path, temporary)
+        temporary.write_bytes(content)
         return _checked_sha256(temporary, path)
+
+
+def _fetch_entry(record, session, archive, offline, folder):
+    """The row's fields for an entry of the archive, once it is fetched."""
+    entry = record["entry"]
+    if not record["chain"] and record["target"]:
+        raise MissingEntry("not in the mirror, and without a chain id the archive has nothing to ask for")
+    if offline:
+        raise MissingEntry("not in the mirror, and inputs.offline forbids the archive")
+    url, file = f"{archive}/{entry[1:3]}/{entry}.cif.gz", Path(folder, f"{entry}.cif.gz")
+    return {"file": file.name, "numbering": "author", "source": url, "sha256": fetch(session, url, file)}
 
 
 def _wait(state):
@@ -127,16 +166,19 @@ def fetch(session: requests.Session, url: str, target: Path) -> str:
         # identity, and the raw body: the bytes are wanted as stored, whatever encoding the server names.
         headers = {"Accept-Encoding": "identity"}
         with session.get(url, stream=True, timeout=TIMEOUT, headers=headers) as response:
+            if not response.url.startswith(url.partition(":")[0]):
+                raise MissingEntry(f"sent on to {response.url}, which is not secure", url)
             if response.status_code in BUSY:
                 raise NetworkFault(f"HTTP status {response.status_code}", url, _retry_after(response))
             if response.status_code != requests.codes.ok:
                 raise MissingEntry(f"HTTP status {response.status_code}", url)
             with tables.whole_file(target) as temporary:
                 with open(temporary, "wb") as handle:
+                    # urllib3 refuses a body that is shorter than its Content-Length.
                     shutil.copyfileobj(response.raw, handle)
                 return _checked_sha256(temporary, url, NetworkFault)
     except (requests.RequestException, urllib3.exceptions.HTTPError) as fault:
-        raise NetworkFault(f"{type(fault).__name__}: {fault}", url) from fault
+        raise NetworkFault(" ".join(f"{type(fault).__name__}: {fault}".split()), url) from fault
 
 
 def _retry_after(response):

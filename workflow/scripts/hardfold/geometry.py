@@ -42,30 +42,37 @@ def distance_map(coordinates: np.ndarray, sequence: str) -> np.ndarray:
 
 def contact_map(distances: np.ndarray) -> np.ndarray:
     """(L, L) uint8 of a distance map: 1 below 8 angstrom, 0 not, 255 unresolved."""
-    return np.where(np.isnan(distances), UNRESOLVED, distances < CONTACT).astype(np.uint8)
+    contacts = (distances < CONTACT).astype(np.uint8)
+    contacts[np.isnan(distances)] = UNRESOLVED
+    return contacts
 
 
 def dihedral(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> np.ndarray:
-    """(...,) torsion about b-c in radians of points (..., 3), IUPAC sign."""
-    axis = c - b
-    axis = axis / np.linalg.norm(axis, axis=-1, keepdims=True)
-    first, last = a - b, d - c
-    first = first - (first * axis).sum(-1, keepdims=True) * axis
-    last = last - (last * axis).sum(-1, keepdims=True) * axis
-    return np.arctan2((np.cross(axis, first) * last).sum(-1), (first * last).sum(-1))
+    """(...,) torsion about b-c in radians of points (..., 3), IUPAC sign.
+
+    NaN where it is undefined: b and c coincide, or a or d lies on their line.
+    """
+    first, axis, last = b - a, c - b, d - c
+    before, after = np.cross(first, axis), np.cross(axis, last)
+    sine, cosine = np.sqrt(_dot(axis, axis)) * _dot(first, after), _dot(before, after)
+    return np.where((sine == 0) & (cosine == 0), np.nan, np.arctan2(sine, cosine))
+
+
+def _dot(a, b):
+    return np.einsum("...i,...i", a, b)
 
 
 def backbone_angles(coordinates: np.ndarray) -> np.ndarray:
     """(L, 2) float32 phi and psi; NaN at the ends, at chain breaks, in unresolved residues."""
-    coordinates = coordinates.astype(np.float64)
-    nitrogen, alpha, carbon = (coordinates[:, atom] for atom in range(3))
     angles = np.full((len(coordinates), 2), np.nan, dtype=np.float32)
+    backbone = coordinates[:, :3].astype(np.float64)
     # A comparison with NaN is false: a bond to an unresolved residue counts as broken.
-    bonded = np.linalg.norm(nitrogen[1:] - carbon[:-1], axis=-1) <= PEPTIDE_BOND
-    phi = dihedral(carbon[:-1], nitrogen[1:], alpha[1:], carbon[1:])
-    psi = dihedral(nitrogen[:-1], alpha[:-1], carbon[:-1], nitrogen[1:])
-    angles[1:, 0] = np.where(bonded, phi, np.nan)
-    angles[:-1, 1] = np.where(bonded, psi, np.nan)
+    bonded = np.linalg.norm(backbone[1:, 0] - backbone[:-1, 2], axis=-1) <= PEPTIDE_BOND
+    points = backbone.reshape(-1, 3)
+    # Along N, CA, C, N ... each bond in turn: psi of a residue, omega, phi of the next.
+    torsions = dihedral(points[:-3], points[1:-2], points[2:-1], points[3:])
+    angles[:-1, 1] = np.where(bonded, torsions[0::3], np.nan)
+    angles[1:, 0] = np.where(bonded, torsions[2::3], np.nan)
     angles[~resolved(coordinates)] = np.nan
     return angles
 

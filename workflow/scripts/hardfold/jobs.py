@@ -9,8 +9,13 @@ import sys
 import time
 from pathlib import Path
 
-# What an HH-suite database consists of, behind its prefix.
-DATABASE_FILES = tuple(f"_{kind}.{suffix}" for kind in ("a3m", "hhm", "cs219") for suffix in ("ffdata", "ffindex"))
+# Provider of alignments: what its search database consists of, behind the prefix.
+DATABASE_FILES = {
+    "hhblits": tuple(f"_{kind}.{suffix}" for kind in ("a3m", "hhm", "cs219") for suffix in ("ffdata", "ffindex")),
+    "mmseqs2": ("", ".dbtype", ".index", "_h", "_h.dbtype", "_h.index"),
+    "jackhmmer": ("",),  # a FASTA file
+    "given": (),
+}
 LIBRARY = Path(__file__).parent
 PACKAGE = LIBRARY.name
 

@@ -4,37 +4,52 @@ Every place that asks how near two sequences are asks here, so that coverage and
 """
 
 import csv
+import logging
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from hardfold.tools import run_tool, write_fasta
+from hardfold.tools import ToolError, run_tool, write_fasta
 
-HIT_COLUMNS = ["query", "subject", "identity", "coverage", "evalue"]
+# Column: the field of MMseqs2 that it holds.
+_FIELDS = {
+    "query": "query",
+    "subject": "target",
+    "identity": "fident",
+    "evalue": "evalue",
+    "query_coverage": "qcov",
+    "subject_coverage": "tcov",
+    "query_length": "qlen",
+    "subject_length": "tlen",
+    "subject_start": "tstart",
+    "subject_end": "tend",
+}
 
 
-def cluster(sequences: Mapping[str, str], *, identity: float, coverage: float, threads: int) -> pd.Series:
-    """Id -> the representative of its cluster; `coverage` of both sequences (mode 0)."""
+def cluster(sequences: Mapping[str, str], *options, identity: float, coverage: float, threads: int) -> pd.Series:
+    """Id -> the representative of its cluster (`mmseqs easy-cluster`); `coverage` of both sequences."""
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         write_fasta(work / "all.fasta", sequences)
         run_tool(
             *["mmseqs", "easy-cluster", work / "all.fasta", work / "clusters", work / "tmp", "--min-seq-id", identity],
-            *["-c", coverage, "--cov-mode", 0, "--cluster-reassign", 1, "--threads", threads, "-v", 1],
+            *["-c", coverage, "--cov-mode", 0, "--threads", threads, "-v", 1, *options],
         )
         with open(work / "clusters_cluster.tsv") as handle:
             members = {member: representative for representative, member in csv.reader(handle, delimiter="\t")}
     return pd.Series({id: members[id] for id, _ in sequences.items()})
 
 
-def find_pairs(
+def search(
     queries: Mapping[str, str], subjects: Mapping[str, str], *options, threads: int, sensitivity: float = 7.5
 ) -> pd.DataFrame:
-    """HIT_COLUMNS of each pair that `mmseqs easy-search` finds with these further options, the best e-value of a pair.
+    """The local alignments of `mmseqs easy-search` with these further options, sorted by query, subject and e-value.
 
-    identity is that of the aligned columns, coverage the aligned share of the shorter sequence, both fractions.
+    One a pair, the best by score, unless `--alt-ali` asks for more. Columns: query, subject, identity (of the aligned
+    columns), coverage (the aligned share of the shorter sequence), evalue; query_coverage, subject_coverage,
+    query_length, subject_length, subject_start, subject_end (from 1, both included). Shares are fractions.
     """
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
@@ -43,21 +58,60 @@ def find_pairs(
         run_tool(
             *["mmseqs", "easy-search", work / "queries.fasta", work / "subjects.fasta", work / "hits.tsv"],
             *[work / "tmp", "-s", sensitivity, "--threads", threads, "-v", 1, *options],
-            *["--format-output", "query,target,fident,qcov,tcov,qlen,tlen,evalue"],
+            *["--format-output", ",".join(_FIELDS.values())],
         )
-        names = ["query", "subject", "identity", "query_coverage", "subject_coverage", "query_length", "subject_length"]
-        hits = pd.read_csv(work / "hits.tsv", sep="\t", names=[*names, "evalue"], dtype={"query": str, "subject": str})
+        # An id may read NA.
+        text = {"dtype": {"query": str, "subject": str}, "keep_default_na": False}
+        hits = pd.read_csv(work / "hits.tsv", sep="\t", names=list(_FIELDS), **text)
     shorter = hits["query_length"] <= hits["subject_length"]
     hits["coverage"] = hits["query_coverage"].where(shorter, hits["subject_coverage"])
-    return hits.sort_values(["query", "subject", "evalue"])[HIT_COLUMNS].drop_duplicates(["query", "subject"])
+    return hits.sort_values(["query", "subject", "evalue"], ignore_index=True)
+
+
+def create_database(fasta: Path, database: Path) -> None:
+    """Make a FASTA file of proteins an MMseqs2 database."""
+    run_tool("mmseqs", "createdb", fasta, database, "--dbtype", 1, "-v", 1)
+
+
+def create_padded(fasta: Path, database: Path) -> None:
+    """The same in the layout that GPUs want and CPUs read, too, where this MMseqs2 knows it (from release 16 on)."""
+    if not _runs("makepaddedseqdb", "-h"):
+        create_database(fasta, database)
+        return
+    create_database(fasta, f"{database}.plain")
+    run_tool("mmseqs", "makepaddedseqdb", f"{database}.plain", database, "-v", 1)
+
+
+def is_padded(database: str) -> bool:
+    """Whether the MMseqs2 database has the layout for GPUs: a flag in its type."""
+    return bool(int.from_bytes(Path(f"{database}.dbtype").read_bytes(), "little") >> 16 & 8)
+
+
+def gpu_works() -> bool:
+    """Whether this MMseqs2 is built for GPUs and finds one: tried out on a search of one sequence against itself."""
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        write_fasta(work / "one.fasta", {"one": "MKTAYIAKQRQISFVKSHFSRQLEERLGLIEVQAPILSRVGDGTQDNLSGAEKAVQ"})
+        create_database(work / "one.fasta", work / "query")
+        create_padded(work / "one.fasta", work / "pool")
+        return _runs("search", work / "query", work / "pool", work / "hits", work / "tmp", "--gpu", 1)
+
+
+def _runs(*arguments):
+    try:
+        run_tool("mmseqs", *arguments)
+    except ToolError as fault:
+        logging.debug("%s", fault)
+        return False
+    return True
 
 
 def align(queries: Mapping[str, str], pool: Path, work: Path, *options, threads: int) -> Iterator[tuple[str, Path]]:
     """(id, a3m file in `work`) of each query aligned to the FASTA file or MMseqs2 database `pool`."""
     write_fasta(work / "queries.fasta", queries)
-    run_tool("mmseqs", "createdb", work / "queries.fasta", work / "queries", "-v", 1)
+    create_database(work / "queries.fasta", work / "queries")
     if not Path(f"{pool}.dbtype").exists():
-        run_tool("mmseqs", "createdb", pool, work / "pool", "-v", 1)
+        create_database(pool, work / "pool")
         pool = work / "pool"
     found = [work / "queries", pool, work / "hits"]
     run_tool("mmseqs", "search", *found, work / "tmp", "-a", "--threads", threads, "-v", 1, *options)

@@ -226,26 +226,29 @@ def read_plddt(path: Path, length: int) -> np.ndarray:
     return values
 
 
-def target_facts(targets: Path, alignments: Path, audit: Path) -> dict[str, dict]:
-    """What scores stand beside, by target: class, in_baseline_training_period, neff, nearest_training_identity."""
+def unit_facts(natives: Path, alignments: Path, audit: Path) -> dict[tuple[str, str], dict]:
+    """What scores stand beside, by target and unit: the class of the unit (targets.tsv of the natives folder) and the
+    target's in_baseline_training_period, neff and nearest_training_identity.
+    """
+    columns = ["target", "unit", "class", "in_baseline_training_period"]
     neff = tables.read(alignments, ["chain", "neff"], key="chain").set_index("chain")["neff"]
     identity = tables.read(audit, ["chain", "identity_kept"], key="chain").set_index("chain")["identity_kept"]
     return {
-        row["target"]: {
-            "class": row["class"],
-            "in_baseline_training_period": row["in_baseline_training_period"],
-            "neff": neff.get(row["target"], ""),
-            "nearest_training_identity": identity.get(row["target"], ""),
+        (target, unit): {
+            "class": kind,
+            "in_baseline_training_period": period,
+            "neff": neff.get(target, ""),
+            "nearest_training_identity": identity.get(target, ""),
         }
-        for row in tables.read_targets(targets).to_dict("records")
+        for target, unit, kind, period in tables.read(Path(natives) / "targets.tsv", columns)[columns].values
     }
 
 
 def score_predictions(
-    *, predictions: Path, natives: Path, targets: Path, alignments: Path, audit: Path, arm: str, seed: int, output: Path
+    *, predictions: Path, natives: Path, alignments: Path, audit: Path, arm: str, seed: int, output: Path
 ) -> None:
-    """One row a target and unit of the natives folder (units.tsv, <target>.cif) for the predictions of one run."""
-    facts = target_facts(targets, alignments, audit)
+    """One row a target and unit of the natives folder (<target>.cif, units.tsv, targets.tsv), predicted by one run."""
+    facts = unit_facts(natives, alignments, audit)
     files = tables.read(predictions, ["target", "file"], key="target").set_index("target")["file"]
     units = read_units(Path(natives) / "units.tsv")
     if absent := sorted(set(units) - set(files.index)):
@@ -257,16 +260,14 @@ def score_predictions(
         plddt = read_plddt(path, len(native))
         for unit, ranges in units[target].items():
             part = only(native, ranges)
-            row = {"target": target, "unit": unit, "arm": arm, "seed": seed, **facts[target], **score(model, part)}
-            rows.append(row | {"plddt": np.nanmean(plddt[np.isfinite(part).all(axis=1)])})
+            row = {"target": target, "unit": unit, "arm": arm, "seed": seed, **facts[target, unit]}
+            rows.append(row | score(model, part) | {"plddt": np.nanmean(plddt[np.isfinite(part).all(axis=1)])})
     tables.write(output, rows, COLUMNS)
 
 
-def score_controls(
-    *, natives: Path, targets: Path, alignments: Path, audit: Path, walks: int, seed: int, output: Path
-) -> None:
+def score_controls(*, natives: Path, alignments: Path, audit: Path, walks: int, seed: int, output: Path) -> None:
     """Arm random_walk: each score is the mean over `walks` random compact walks of the target's length."""
-    facts = target_facts(targets, alignments, audit)
+    facts = unit_facts(natives, alignments, audit)
     units = read_units(Path(natives) / "units.tsv")
     rows = []
     for target in progress(sorted(units), len(units), "random walks scored"):
@@ -279,5 +280,6 @@ def score_controls(
             means = {
                 key: np.mean([each[key] for each in scores]) for key in ("residues", "tm", "gdt_ts", "lddt", "rmsd")
             }
-            rows.append({"target": target, "unit": unit, "arm": "random_walk", "seed": 0, **facts[target], **means})
+            row = {"target": target, "unit": unit, "arm": "random_walk", "seed": 0, **facts[target, unit]}
+            rows.append(row | means)
     tables.write(output, rows, COLUMNS)

@@ -13,9 +13,23 @@ from pathlib import Path
 _DEBIAN_FOLDER = "/usr/libexec/hhsuite"
 _BUILDS = {"avx2": "avx2", "avx": "avx", "sse4.1": "sse4_1", "ssse3": "ssse3", "sse3": "pni"}  # suffix: CPU flag
 
+_ADVICE = {
+    signal.SIGILL: "a build for another CPU; install one for the instructions that this CPU has (see /proc/cpuinfo)",
+    signal.SIGKILL: "mostly too little memory",
+}
+
 
 class ToolError(RuntimeError):
     """An external program that is missing or failed; the message carries its own words."""
+
+
+class ToolCrash(ToolError):
+    """An external program that a signal ended."""
+
+    def __init__(self, name: str, number: int):
+        self.signal = number
+        advice = _ADVICE.get(number, "mostly a wrong or incomplete database, or too little memory")
+        super().__init__(f"{name} was ended by signal {number} ({signal.strsignal(number)}): {advice}")
 
 
 def find_tool(name: str) -> str:
@@ -31,22 +45,21 @@ def find_tool(name: str) -> str:
     raise ToolError(f"{name} is not installed: HH-suite (hhsuite) and MMseqs2 (mmseqs2) are needed, see README.md")
 
 
-def run_tool(name: str, *arguments, **environment) -> None:
-    """Run a program; raises ToolError with the end of its own output, or with advice where a signal ended it."""
+def run_tool(name: str, *arguments, **environment) -> str:
+    """Run a program and return what it printed; raises ToolError with the end of that, ToolCrash with advice where a
+    signal ended it.
+    """
     command = [find_tool(name), *map(str, arguments)]
     logging.debug("%s", " ".join(command))
     done = subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace", env={**os.environ, **environment}
     )
     if done.returncode == 0:
-        return
+        return done.stdout
     # A shell in between reports a signal as 128 + its number.
     number = -done.returncode if done.returncode < 0 else done.returncode - 128
     if number in set(signal.Signals):
-        raise ToolError(
-            f"{name} was ended by signal {number} ({signal.strsignal(number)}): mostly a wrong or incomplete database, "
-            "a build for another CPU, or too little memory"
-        )
+        raise ToolCrash(name, number)
     raise ToolError(f"{name} failed with exit status {done.returncode}: {_last_lines(done.stdout)}")
 
 

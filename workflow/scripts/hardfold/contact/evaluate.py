@@ -1,19 +1,19 @@
 """Evaluation of a trained experiment on held-out chains: predictions, metrics by protein, intervals, curves."""
 
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import h5py
 import numpy as np
 import torch
 
 from hardfold import contacts
-from hardfold.batches import plan_whole
+from hardfold.contact.experiment import load_experiment
 from hardfold.contact.model import ContactModel
 from hardfold.contact.samples import Samples
-from hardfold.contact.train import load_experiment
+from hardfold.contact.windows import cut, stitched
 from hardfold.jobs import progress
 from hardfold.statistics import bootstrap_interval
 from hardfold.tables import whole_file, write, write_json
@@ -22,7 +22,6 @@ from hardfold.training import device, seed_everything
 METRICS = ["roc_auc", "pr_auc", "base_rate", "precision", "recall", "f1", "threshold", *contacts.PRECISION_KEYS]
 METRICS += ["distance_mae", "angle_mae"]
 _CURVE = np.linspace(0, 1, 101)
-_RESIDUES = 2048  # in a batch, padding included; a longer chain is a batch by itself
 
 
 def evaluate_experiment(
@@ -30,6 +29,7 @@ def evaluate_experiment(
     folder: Path,
     esm2: Path,
     esm_msa: Path | None,
+    embeddings: Path,
     validation: Path,
     test: Path,
     metrics: Path,
@@ -43,9 +43,9 @@ def evaluate_experiment(
     model, config = load_experiment(folder, esm2, esm_msa)
     seed_everything(config["seed"], threads)
     model.to(device())
-    with whole_file(predictions) as temporary, TemporaryDirectory() as cache:
-        threshold = _choose_threshold(model, Samples(validation, model, Path(cache, "validation.h5")))
-        samples, rows, pairs = Samples(test, model, Path(cache, "test.h5")), [], {}
+    with whole_file(predictions) as temporary:
+        threshold = _choose_threshold(model, Samples(validation, model, embeddings))
+        samples, rows, pairs = Samples(test, model, embeddings), [], {}
         with h5py.File(temporary, "w") as file:
             file.attrs.update(experiment=config["experiment"], split="test", min_separation=contacts.MIN_SEPARATION)
             for name, predicted in predict(model, samples):
@@ -59,6 +59,7 @@ def evaluate_experiment(
     result = {
         "experiment": config["experiment"],
         "proteins": len(rows),
+        "pairs_unseen": sum(row["pairs_unseen"] for row in rows),
         "split": "test",
         "threshold": threshold,
         "metrics": summarise(rows, threshold, resamples, config["seed"]),
@@ -69,24 +70,24 @@ def evaluate_experiment(
 
 
 def predict(model: ContactModel, samples: Samples) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-    """Each whole chain's id and predictions, as predictions.h5 holds them.
+    """Each whole chain's id and predictions, as predictions.h5 holds them; NaN where no window sees a pair or residue.
 
     contact_probability (L, L) float16, distance (L, L) float16 in angstrom, angles (L, 2) float32 in radians.
     """
-    plan = plan_whole(samples.lengths, _RESIDUES)
-    kinds = {"contact": ("contact_probability", 2), "distance": ("distance", 2), "angle": ("angles", 1)}
-    for batch in progress(samples.loader(plan), len(plan), f"batches of {samples.path} predicted"):
+    lengths = dict(zip(samples.chains.ids, samples.lengths, strict=True))
+    names = {"contact": "contact_probability", "distance": "distance", "angle": "angles"}
+    for chain, whole, unseen in stitched(_windows(model, samples), lengths):
+        if unseen:
+            logging.info("%s: %d pairs are in no window", chain, unseen)
+        kinds = {task: np.float32 if task == "angle" else np.float16 for task in whole}
+        yield chain, {names[task]: values.astype(kinds[task]) for task, values in whole.items()}
+
+
+def _windows(model, samples):
+    batches = samples.windows()
+    for batch in progress(batches, len(batches), f"batches of {samples.path} predicted"):
         with torch.inference_mode():
-            inputs = {key: _to(value, device()) for key, value in batch.items()}
-            outputs = model.predict(model(inputs))
-        for b, name in enumerate(batch["ids"]):
-            length = int(batch["mask"][b].sum())
-            predicted = {}
-            for task, values in outputs.items():
-                key, dims = kinds[task]
-                cut = values[b].cpu().numpy()[(slice(length),) * dims]
-                predicted[key] = cut.astype(np.float16 if dims == 2 else np.float32)
-            yield name, predicted
+            yield from cut(model.predict(model({key: _to(value, device()) for key, value in batch.items()})), batch)
 
 
 def _to(value, where):
@@ -113,7 +114,7 @@ def score_chain(chain: str, predicted: Mapping, record, threshold: float, max_di
     if "angles" in predicted:
         row["angle_mae"] = contacts.angle_mae(predicted["angles"], record.angle_map)
     scored = {key: _known(row.get(key)) for key in METRICS if key != "threshold"}
-    return {"chain": chain, "length": row["length"], "pairs": row["pairs"], **scored}
+    return {"chain": chain, **{key: row[key] for key in ("length", "pairs", "pairs_unseen")}, **scored}
 
 
 def _known(value):

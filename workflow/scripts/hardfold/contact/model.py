@@ -10,53 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hardfold.contact.losses import angle_centres, distance_centres
+from hardfold.contact.bins import angle_centres, contact_bins, distance_centres
+from hardfold.contact.encoders import Encoder, build_encoder
 
 TASKS = ("contact", "distance", "angle")
 _FAR = 64  # separations from here on share one bias
-
-
-class Encoder(nn.Module):
-    """A fair-esm model as (tokens) -> features of the last layer by residue; of an alignment, those of the query row.
-
-    `options[freeze]` counts the first layers that get no gradient, nor do then the embeddings; 0 trains all, the
-    number of layers nothing. The language-model and contact heads are never trained here: nothing uses them.
-    """
-
-    def __init__(self, model: nn.Module, alphabet, options: Mapping, freeze: str):
-        super().__init__()
-        frozen_layers = options[freeze]
-        if frozen_layers > model.num_layers:
-            raise ValueError(f"{freeze} is {frozen_layers}; the model has {model.num_layers} layers")
-        self.model, self.alphabet = model, alphabet
-        self.is_frozen = frozen_layers == model.num_layers
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_(_is_trained(name, frozen_layers, model.num_layers))
-        self.eval()
-
-    @property
-    def dim(self) -> int:
-        return self.model.embed_tokens.embedding_dim
-
-    def train(self, mode: bool = True):
-        """Stay in eval mode: dropout inside a pretrained encoder is off while its last layers are tuned, too."""
-        return super().train(False)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens (B, L + ends) or (B, R, L + ends) -> (B, L, D)."""
-        last = self.model.num_layers
-        features = self.model(tokens, repr_layers=[last])["representations"][last]
-        features = features[:, 0] if tokens.dim() == 3 else features
-        end = features.shape[1] - int(self.alphabet.append_eos)
-        return features[:, int(self.alphabet.prepend_bos) : end]
-
-
-def _is_trained(name: str, frozen: int, layers: int) -> bool:
-    if frozen == layers or name.startswith(("lm_head.", "contact_head.")):
-        return False
-    if name.startswith("layers."):
-        return int(name.split(".")[1]) >= frozen
-    return frozen == 0 or name.startswith("emb_layer_norm_after.")
+_PAIR_DIM = 16  # features of a pair, where maps are given
+_MAP_SCALE = 100.0  # attention maps, corrected by their average product, have values of about 0.01
 
 
 class CrossFusion(nn.Module):
@@ -106,19 +66,47 @@ class Attention(nn.Module):
         return self.out(x.transpose(-3, -2).flatten(-2))
 
 
+class PairFeatures(nn.Module):
+    """Maps (B, P, L, L) -> features of pairs (B, F, L, L) by two convolutions: contacts come in patterns of neighbours.
+
+    All maps are of attention but the one at `couplings`, which is standardised. What is beyond a chain does not count.
+    """
+
+    def __init__(self, maps: int, couplings: int | None):
+        super().__init__()
+        scale = torch.full((maps, 1, 1), _MAP_SCALE)
+        if couplings is not None:
+            scale[couplings] = 1
+        self.register_buffer("scale", scale, persistent=False)
+        self.layers = nn.ModuleList(
+            [nn.Conv2d(maps, _PAIR_DIM, 1), *(nn.Conv2d(_PAIR_DIM, _PAIR_DIM, 5, padding=2) for _ in range(2))]
+        )
+
+    def forward(self, maps: Tensor, mask: Tensor) -> Tensor:
+        inside = mask[:, None, :, None] & mask[:, None, None, :]
+        x = maps * self.scale
+        for layer in self.layers:
+            x = functional.gelu(layer(x)) * inside
+        return x
+
+
 class PairHead(nn.Module):
     """(B, L, D) -> symmetric (B, K, L, L): nn.Bilinear factorised, (x W) x^T / D + b, with b by separation |i-j|.
 
-    Without the division one Adam step on W moves every output by about the learning rate times D squared.
+    Without the division one Adam step on W moves every output by about the learning rate times D squared. With `maps`
+    a linear function of `PairFeatures` is added.
     """
 
-    def __init__(self, dim: int, channels: int):
+    def __init__(self, dim: int, channels: int, maps: bool = False):
         super().__init__()
         self.weight = nn.Parameter(torch.randn(channels, dim, dim) / math.sqrt(dim))
         self.bias = nn.Parameter(torch.zeros(channels, _FAR + 1))
+        self.maps = nn.Conv2d(_PAIR_DIM, channels, 1, bias=False) if maps else None
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, features: Tensor | None = None) -> Tensor:
         pairs = (x[:, None] @ self.weight) @ x[:, None].transpose(-1, -2) / x.shape[-1]
+        if self.maps:
+            pairs = pairs + self.maps(features)
         position = torch.arange(x.shape[1], device=x.device)
         separation = (position[:, None] - position).abs().clamp(max=_FAR)
         return (pairs + pairs.transpose(-1, -2)) / 2 + self.bias[:, separation]
@@ -143,57 +131,78 @@ class ContactModel(nn.Module):
         super().__init__()
         self.options = dict(options)
         self.tasks = [task for task in TASKS if options[f"use_{task}"]]
-        self.esm2 = Encoder(*esm2, options, "num_layers_to_freeze_esm2")
-        self.esm_msa = Encoder(*esm_msa, options, "num_layers_to_freeze_msa") if esm_msa else None
+        self.esm2 = build_encoder("esm2", esm2, options)
+        self.esm_msa = build_encoder("esm_msa", esm_msa, options) if esm_msa else None
+        maps = sum(encoder.map_channels for encoder in self.encoders().values())
+        self.pair_channels = maps + int(options["use_couplings"])
         dim = options["fusion_dim"]
         self.projections = nn.ModuleDict({task: _projection(self.esm2.dim, dim) for task in self.tasks})
         if self.esm_msa:
             self.projections["alignment"] = _projection(self.esm_msa.dim, dim)
         self.fusion = CrossFusion(dim, options["fusion_num_layers"], options["fusion_num_heads"])
+        self.pair = PairFeatures(self.pair_channels, self._couplings()) if self.pair_channels else None
         self.heads = nn.ModuleDict({task: self._head(task, dim) for task in self.tasks})
 
     def _head(self, task: str, dim: int) -> nn.Module:
         binned = task != "contact" and self.options[f"{task}_loss_type"] == "cross_entropy"
         if task == "angle":
             return AngleHead(dim, self.options["num_angle_bins"] if binned else 2)
-        return PairHead(dim, self.options["num_distance_bins"] if binned else 1)
+        return PairHead(dim, self.options["num_distance_bins"] if binned else 1, maps=self.pair is not None)
+
+    def _couplings(self) -> int | None:
+        """Their place among the maps, see `encode`: after the attention maps of frozen layers."""
+        if not self.options["use_couplings"]:
+            return None
+        return sum(encoder.frozen * encoder.heads for encoder in self.encoders().values() if encoder.attention)
 
     def forward(self, batch: Mapping) -> dict[str, Tensor]:
         """Raw outputs by task: contact (B, 1, L, L), distance (B, 1 or K, L, L), angle (B, L, 2, 2 or K).
 
-        batch: mask (B, L); esm2, the tokens (B, L + ends) or the features (B, L, D) of a frozen encoder; with an
-        alignment esm_msa, features (B, L, D) or a list of tokens (1, R, L + ends), one chain each.
+        batch: as Samples.collate makes it; `ids` and the truth are not read.
         """
-        sequence = batch["esm2"] if batch["esm2"].is_floating_point() else self.esm2(batch["esm2"])
+        sequence, alignment, pair = self.encode(batch)
         streams = [self.projections[task](sequence) for task in self.tasks]
         if self.esm_msa:
-            streams.append(self.projections["alignment"](self._encode_alignments(batch)))
+            streams.append(self.projections["alignment"](alignment))
         fused = self.fusion(torch.stack(streams, dim=1), batch["mask"])
-        return {task: self.heads[task](fused[:, s]) for s, task in enumerate(self.tasks)}
+        outputs, features = {}, None if self.pair is None else self.pair(pair, batch["mask"])
+        for s, (task, head) in enumerate(self.heads.items()):
+            outputs[task] = head(fused[:, s]) if task == "angle" else head(fused[:, s], features)
+        return outputs
 
-    def _encode_alignments(self, batch):
-        if isinstance(batch["esm_msa"], Tensor):
-            return batch["esm_msa"]
-        # One alignment at a time: fair-esm scales its row attention by the padded number of rows.
-        features = [self.esm_msa(tokens)[0] for tokens in batch["esm_msa"]]
-        return torch.stack([functional.pad(f, (0, 0, 0, batch["mask"].shape[1] - len(f))) for f in features])
+    def encoders(self) -> dict[str, Encoder]:
+        """The encoders in use, by their names in a batch."""
+        return {"esm2": self.esm2} | ({"esm_msa": self.esm_msa} if self.esm_msa else {})
+
+    def encode(self, batch: Mapping) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """(features (B, L, D) of the sequence, those of the alignment or None, pair features (B, P, L, L) or None)."""
+        sequence, maps = self.esm2(batch["esm2"], batch["mask"])
+        alignment, row_maps = self.esm_msa(batch["esm_msa"], batch["mask"]) if self.esm_msa else (None, None)
+        pair = [part.float() for part in (batch.get("pair"), maps, row_maps) if part is not None]
+        return sequence, alignment, torch.cat(pair, dim=1) if pair else None
 
     def predict(self, outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Raw outputs -> contact probability (B, L, L), distance (B, L, L) in angstrom, angle (B, L, 2) in radians.
 
-        From bins: the mean distance, and the mean direction.
+        From bins: the mean distance, and the mean direction. With main_task distance a contact's probability is that of
+        the bins below 8 angstrom. Outputs of half precision are widened first.
         """
-        predicted = {"contact": outputs["contact"][:, 0].sigmoid()}
+        outputs = {task: values.float() for task, values in outputs.items()}
+        if self.options["main_task"] == "distance":
+            below = contact_bins(self.options["max_distance"], self.options["num_distance_bins"])
+            predicted = {"contact": outputs["distance"].softmax(1)[:, :below].sum(1)}
+        else:
+            predicted = {"contact": outputs["contact"][:, 0].sigmoid()}
         if (distance := outputs.get("distance")) is not None:
             limit, bins = self.options["max_distance"], distance.shape[1]
             if bins == 1:
                 predicted["distance"] = distance[:, 0].sigmoid() * limit
             else:
-                centres = distance_centres(limit, bins).to(distance)
+                centres = distance.new_tensor(distance_centres(limit, bins))
                 predicted["distance"] = torch.einsum("bkij,k->bij", distance.softmax(1), centres)
         if (angle := outputs.get("angle")) is not None:
             if self.options["angle_loss_type"] == "cross_entropy":
-                centres = angle_centres(angle.shape[-1]).to(angle)
+                centres = angle.new_tensor(angle_centres(angle.shape[-1]))
                 angle = angle.softmax(-1) @ torch.stack([centres.cos(), centres.sin()], dim=-1)
             predicted["angle"] = torch.atan2(angle[..., 1], angle[..., 0])
         return predicted

@@ -1,97 +1,122 @@
-"""The Lightning module of the contact track: steps, epoch means, validation ROC AUC, the history, the best epoch."""
+"""The Lightning module of the contact track: steps, epoch means, validation metrics, the history."""
 
 import logging
-import math
 
 import lightning
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts
+from torch.utils.data import DataLoader
 
-from hardfold.batches import plan_epoch, plan_whole
 from hardfold.contact.losses import all_losses, mean, weighted
 from hardfold.contact.model import TASKS, ContactModel
 from hardfold.contact.samples import Samples
-from hardfold.contacts import resolved_pairs, roc_auc
-from hardfold.training import History, require_finite, trained_state
+from hardfold.contact.windows import cut, stitched
+from hardfold.contacts import pr_auc, resolved_pairs, roc_auc
+from hardfold.geometry import UNRESOLVED
+from hardfold.training import History, load_trained_state, require_finite, trained_state
 
 _LOSSES = [f"{split}_{name}" for split in ("train", "validation") for name in ("loss", *TASKS)]
-HISTORY = ["epoch", "learning_rate", *_LOSSES, "validation_roc_auc"]
+_SCORES = {"validation_roc_auc": roc_auc, "validation_pr_auc": pr_auc}
+HISTORY = ["epoch", "learning_rate", *_LOSSES, *_SCORES]
 
 
 class ContactModule(lightning.LightningModule):
-    """Trains a ContactModel. After fit: `best_state` and `best_epoch` (of the largest validation ROC AUC), `residues`
-    (seen in training)."""
+    """Trains a ContactModel and adds a row to `history` an epoch. `residues`: those that this process trained on."""
 
     def __init__(self, model: ContactModel, train: Samples, validation: Samples, history: History, seed: int):
         super().__init__()
-        self.model, self.train_samples, self.validation_samples = model, train, validation
-        self.history, self.seed = history, seed
-        self.best_state, self.best_epoch, self.best_roc_auc = None, None, -math.inf
+        self.model, self.history, self.seed = model, history, seed
+        self.train_samples = train
+        self.validation_samples = train if model.options["overfit_one_batch"] else validation
+        samples = self.validation_samples
+        self.lengths = dict(zip(samples.chains.ids, samples.lengths, strict=True))
         self.residues = 0
 
     def configure_optimizers(self):
         options = self.model.options
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        return torch.optim.AdamW(trained, lr=options["learning_rate"], weight_decay=options["weight_decay"])
+        optimizer = torch.optim.AdamW(trained, lr=options["learning_rate"], weight_decay=options["weight_decay"])
+        if not options["use_scheduler"]:
+            return optimizer
+        # A step an epoch (Loshchilov and Hutter 2017).
+        schedule = CosineAnnealingWarmRestarts(optimizer, options["t_0"], options["t_mult"], options["eta_min"])
+        return [optimizer], [schedule]
 
     def train_dataloader(self):
-        """A new order and new crops each epoch, from the seed and the epoch alone."""
-        options = self.model.options
-        generator = np.random.default_rng([self.seed, self.current_epoch])
-        plan = plan_epoch(self.train_samples.lengths, options["batch_size"], options["max_length"], generator)
-        return self.train_samples.loader(plan)
+        """A new order and new crops each epoch, from the seed and the epoch alone; one batch only to overfit."""
+        if self.model.options["overfit_one_batch"]:
+            return DataLoader([next(iter(self.train_samples.training(self.seed, 0)))], batch_size=None)
+        return self.train_samples.training(self.seed, self.current_epoch)
 
     def val_dataloader(self):
-        options = self.model.options
-        plan = plan_whole(self.validation_samples.lengths, options["batch_size"] * options["max_length"])
-        return self.validation_samples.loader(plan)
+        return self.train_dataloader() if self.model.options["overfit_one_batch"] else self.validation_samples.windows()
 
     def on_train_epoch_start(self):
-        self.train_totals, self.validation_totals, self.roc_aucs = {}, {}, []
+        self.learning_rate = self.optimizers().param_groups[0]["lr"]
 
     def training_step(self, batch, index) -> Tensor:
-        parts = all_losses(self.model(batch), batch, self.model.options)
-        by_sample = {task: total / count.clamp(min=1) for task, (total, count) in parts.items()}
-        require_finite(weighted(by_sample, self.model.options), batch["ids"], self.global_step)
-        _accumulate(self.train_totals, parts)
         self.residues += int(batch["mask"].sum())
-        return weighted({task: mean(*part) for task, part in parts.items()}, self.model.options)
+        return self._loss("train", self.model(batch), batch)
+
+    def on_validation_epoch_start(self):
+        self.windows, self.scores = [], {name: [] for name in _SCORES}
 
     def validation_step(self, batch, index):
         outputs = self.model(batch)
-        _accumulate(self.validation_totals, all_losses(outputs, batch, self.model.options))
-        probabilities = self.model.predict(outputs)["contact"].cpu().numpy()
-        for probability, contact, mask in zip(probabilities, batch["contact"].cpu(), batch["mask"], strict=True):
-            length = int(mask.sum())
-            scored = resolved_pairs(probability[:length, :length], contact[:length, :length].numpy())
-            self.roc_aucs.append(roc_auc(*scored))
+        self._loss("validation", outputs, batch)
+        self.windows += cut({"contact": self.model.predict(outputs)["contact"]}, batch)
+        # A chain's windows come one after the other: those of all chains but the last are complete.
+        last = self.windows[-1][0]
+        self._score([window for window in self.windows if window[0] != last])
+        self.windows = [window for window in self.windows if window[0] == last]
+
+    def on_validation_epoch_end(self):
+        self._score(self.windows)
+        for name, values in self.scores.items():
+            known = [value for value in values if not np.isnan(value)]
+            self._log(name, float(np.mean(known or [np.nan])), max(1, len(known)))
 
     def on_train_epoch_end(self):
-        known = [value for value in self.roc_aucs if not math.isnan(value)]
-        value = float(np.mean(known)) if known else math.nan
-        if value > self.best_roc_auc:
-            self.best_roc_auc, self.best_epoch = value, self.current_epoch + 1
-            self.best_state = trained_state(self.model)
-        row = {
-            "epoch": self.current_epoch + 1,
-            "learning_rate": self.optimizers().param_groups[0]["lr"],
-            "validation_roc_auc": value,
-            **self._means("train", self.train_totals),
-            **self._means("validation", self.validation_totals),
-        }
+        means = {name: float(value) for name, value in self.trainer.callback_metrics.items() if name in HISTORY}
+        for split in ("train", "validation"):
+            parts = {task: means[f"{split}_{task}"] for task in self.model.tasks}
+            means[f"{split}_loss"] = weighted(parts, self.model.options)
+        row = {**means, "epoch": self.current_epoch + 1, "learning_rate": self.learning_rate}
         self.history.append(row)
-        message = "epoch %d: train loss %.4f, validation loss %.4f, validation ROC AUC %.4f"
-        logging.info(message, row["epoch"], row["train_loss"], row["validation_loss"], value)
+        self.log_dict({name: float(value) for name, value in row.items()}, logger=bool(self.trainer.loggers))
+        shown = "train_loss", "validation_loss", "validation_roc_auc"
+        logging.info("epoch %d: %s", row["epoch"], ", ".join(f"{name} {row[name]:.4f}" for name in shown))
 
-    def _means(self, split, totals):
-        means = {task: mean(*total) for task, total in totals.items()}
-        named = {"loss": weighted(means, self.model.options), **means}
-        return {f"{split}_{name}": float(value) for name, value in named.items()}
+    def _loss(self, split: str, outputs, batch) -> Tensor:
+        """The loss of a batch; its parts enter the epoch's means by the pairs or angles that they count."""
+        parts, options = all_losses(outputs, batch, self.model.options), self.model.options
+        by_sample = {task: total / count.clamp(min=1) for task, (total, count) in parts.items()}
+        require_finite(weighted(by_sample, options).detach(), batch["ids"], self.global_step)
+        for task, part in parts.items():
+            self._log(f"{split}_{task}", mean(*part).detach(), int(part[1].sum()))
+        return weighted({task: mean(*part) for task, part in parts.items()}, options)
 
+    def _log(self, name, value, count):
+        self.log(name, value, on_step=False, on_epoch=True, batch_size=count, sync_dist=True, logger=False)
 
-def _accumulate(totals, parts):
-    """Add sums and counts, so that an epoch's mean does not depend on how it was cut into batches."""
-    for task, (total, count) in parts.items():
-        before = totals.get(task, (0, 0))
-        totals[task] = before[0] + total.detach().sum().double(), before[1] + count.sum()
+    def _score(self, windows):
+        for chain, predicted, _ in stitched(windows, self.lengths):
+            probability, truth = predicted["contact"], self.validation_samples.chains[chain].contact_map
+            truth = np.where(np.isnan(probability), UNRESOLVED, truth)  # what no window sees is not scored
+            for name, score in _SCORES.items():
+                self.scores[name].append(score(*resolved_pairs(probability, truth)))
+
+    def state_dict(self, *arguments, **settings):
+        """What is trained alone: frozen layers come from the backbones' own files."""
+        return trained_state(self.model)
+
+    def load_state_dict(self, state, strict=True):
+        load_trained_state(self.model, state)
+
+    def on_save_checkpoint(self, checkpoint):
+        checkpoint["history"] = self.history.rows
+
+    def on_load_checkpoint(self, checkpoint):
+        self.history.restore(checkpoint["history"])

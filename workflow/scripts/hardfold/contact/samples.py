@@ -1,105 +1,136 @@
-"""Samples of the contact track: a chain's inputs and truth, cropped and padded; features of frozen encoders, kept."""
+"""Samples of the contact track: a chain's inputs and truth, cropped and padded, in batches."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import h5py
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torch.utils import data
 
-from hardfold.alignment import select_rows
-from hardfold.batches import pad, tokenize
-from hardfold.contact.model import ContactModel, Encoder
+from hardfold.batches import pad, plan_epoch, plan_windows, tokenize
+from hardfold.contact.embeddings import Embeddings
+from hardfold.contact.keys import embedding_entries
+from hardfold.contact.model import ContactModel
 from hardfold.dataset import Dataset
 from hardfold.geometry import UNRESOLVED
-from hardfold.jobs import progress
+
+PAIR_FEATURES = ("esm2_attention", "esm_msa_attention", "couplings")  # the order of their maps in a batch
 
 
 class Samples(data.Dataset):
-    """(index, start) -> one chain, cropped to `max_length` residues from `start` on; None keeps all of it.
+    """(index, start) -> one chain's residues from `start` on, `max_length` of them at most.
 
-    A frozen encoder sees each chain once, uncropped: its features are kept in `cache`, an HDF5 file of this run.
+    Read from the data set `path` and, where the first layers of an encoder are frozen and for pair features, from
+    `embeddings`/<key>/, a file of the same name as the data set's (see contact.embeddings).
     """
 
-    def __init__(self, path: Path, model: ContactModel, cache: Path, max_length: int | None = None):
-        self.path, self.chains, self.model, self.max_length = path, Dataset(path), model, max_length
-        self.cache = h5py.File(cache, "w")
+    def __init__(self, path: Path, model: ContactModel, embeddings: Path):
+        """Raises ValueError for a split without chains, EmbeddingsError where embeddings are not of it or the model."""
+        self.path, self.chains, self.options = Path(path), Dataset(path), model.options
         self.lengths = self.chains.lengths()
         if not self.lengths:
             raise ValueError(f"{path}: no chains")
-        self._check_limits()
-        for key, encoder in self._encoders().items():
-            if encoder.is_frozen:
-                self._keep_features(key, encoder)
-
-    def _encoders(self) -> dict[str, Encoder]:
-        return {key: encoder for key in ("esm2", "esm_msa") if (encoder := getattr(self.model, key)) is not None}
-
-    def _check_limits(self):
-        if self.model.esm_msa is None:
-            return
-        limit = self.model.esm_msa.model.args.max_positions - 1  # one column is BOS
-        if long := [name for name, length in zip(self.chains.ids, self.lengths, strict=True) if length > limit]:
-            raise ValueError(f"{', '.join(long)}: longer than the {limit} residues that the alignment model reads")
-
-    def _keep_features(self, key, encoder):
-        what = f"{key} is frozen: features of {self.path} kept"
-        device = next(encoder.parameters()).device
-        for name in progress(self.chains.ids, len(self.chains.ids), what):
-            with torch.no_grad():
-                features = encoder(self._tokens(key, self.chains[name], slice(None))[None].to(device))[0]
-            self.cache[f"{key}/{name}"] = features.cpu().numpy()
-
-    def _tokens(self, key, record, crop) -> Tensor:
-        """(L + ends,) of the sequence or (R, L + ends) of the selected rows; a crop keeps both ends' tokens."""
-        alphabet = getattr(self.model, key).alphabet
-        if key == "esm2":
-            return tokenize(np.frombuffer(record.sequence.encode(), np.uint8)[crop], alphabet)
-        rows = record.msa[select_rows(record.msa, self.model.options["num_msa_rows"])]
-        return tokenize(rows[:, crop], alphabet)
+        encoders = model.encoders()
+        self.alphabets = {name: encoder.alphabet for name, encoder in encoders.items()}
+        # Features of an encoder that is frozen as a whole are those of the residues alone.
+        self.ends = {name: (0, 0) if encoder.is_frozen else encoder.ends for name, encoder in encoders.items()}
+        self.kept = {}
+        for name, embedding in embedding_entries(self.options).items():
+            file = Path(embeddings, embedding["key"], self.path.name)
+            encoder = encoders.get(embedding["encoder"])
+            self.kept[name] = Embeddings(file, embedding, encoder.weights if encoder else "", self.path)
+            logging.info("%s: %s read from %s (%.1f MB)", self.path, name, file, file.stat().st_size / 1e6)
+        # Rows of the alignment are read only where the encoder reads tokens.
+        self.rows = self.options["num_msa_rows"] if "esm_msa" in encoders.keys() - self.kept.keys() else 0
+        for name in sorted(encoders.keys() - self.kept.keys()):
+            logging.info("%s: %s reads tokens, none of its layers is frozen", self.path, name)
 
     def __len__(self) -> int:
         return len(self.lengths)
 
+    def training(self, seed: int, epoch: int) -> data.DataLoader:
+        """The batches of a training epoch: order and crops come from the seed and the epoch alone."""
+        options = self.options
+        plan = plan_epoch(
+            self.lengths,
+            options["batch_size"],
+            options["max_length"],
+            np.random.default_rng([seed, epoch]),
+            max_tokens=options["max_tokens_per_batch"],
+            truncate=options["train_mode"] == "truncate_seq",
+        )
+        return self._loader(plan)
+
+    def windows(self) -> data.DataLoader:
+        """The batches of validation and test: every chain's windows, one after the other."""
+        options = self.options
+        plan = plan_windows(
+            self.lengths,
+            options["val_batch_size"],
+            options["max_length"],
+            step=options["sliding_window_step"] if options["val_mode"] == "sliding_window" else None,
+            max_tokens=options["max_tokens_per_batch"],
+        )
+        return self._loader(plan)
+
+    def _loader(self, plan):
+        return data.DataLoader(
+            self, batch_sampler=plan, collate_fn=self.collate, num_workers=self.options["num_workers"]
+        )
+
     def __getitem__(self, key: tuple[int, int]) -> dict:
         index, start = key
-        record = self.chains[self.chains.ids[index]]
-        crop = slice(start, None if self.max_length is None else start + self.max_length)
+        stop = min(self.lengths[index], start + self.options["max_length"])
+        record = self.chains.read(self.chains.ids[index], slice(start, stop), self.rows)
         sample = {
             "id": record.id,
-            "contact": torch.from_numpy(record.contact_map[crop, crop]),
-            "distance": torch.from_numpy(record.distance_map[crop, crop]),
-            "angle": torch.from_numpy(record.angle_map[crop]),
+            "start": start,
+            "contact": torch.from_numpy(record.contact_map),
+            "distance": torch.from_numpy(record.distance_map),
+            "angle": torch.from_numpy(record.angle_map),
         }
-        for name, encoder in self._encoders().items():
-            if encoder.is_frozen:
-                sample[name] = torch.from_numpy(self.cache[f"{name}/{record.id}"][crop])
+        for name in self.alphabets:
+            if name in self.kept:
+                sample[name] = torch.from_numpy(self.kept[name].features(record.id, start, stop, self.ends[name]))
             else:
-                sample[name] = self._tokens(name, record, crop)
+                sample[name] = self._tokens(name, record)
+        maps = [self.kept[name].maps(record.id, start, stop) for name in PAIR_FEATURES if name in self.kept]
+        if maps:
+            sample["pair"] = torch.from_numpy(np.concatenate(maps))
         return sample
 
-    def loader(self, batches: Sequence[Sequence[tuple[int, int]]]) -> data.DataLoader:
-        """The batches of a plan, one after the other."""
-        return data.DataLoader(self, batch_sampler=batches, collate_fn=self.collate)
+    def _tokens(self, name, record) -> Tensor:
+        """(T,) of the sequence or (R, T) of the alignment; a crop has both ends' tokens, too."""
+        letters = np.frombuffer(record.sequence.encode(), np.uint8) if name == "esm2" else record.msa
+        return tokenize(letters, self.alphabets[name])
 
     def collate(self, samples: Sequence[Mapping]) -> dict:
-        """ids, mask (B, L) of residues, contact, distance, angle, and what ContactModel.forward reads."""
-        lengths = [len(sample["contact"]) for sample in samples]
+        """What ContactModel.forward reads, and the truth.
+
+        ids and starts, mask (B, L) of residues, contact and distance (B, L, L), angle (B, L, 2); esm2: tokens (B, T) or
+        features (B, T, D), (B, L, D); esm_msa: a list of tokens (R, T) or features (R, T, D), one alignment each, or
+        features (B, L, D); pair (B, P, L, L) float16 where pair features are asked for.
+        """
+        parts = {key: [sample[key] for sample in samples] for key in samples[0]}
         batch = {
-            "ids": [sample["id"] for sample in samples],
-            "mask": pad([torch.ones(length, dtype=torch.bool) for length in lengths], False),
-            "contact": pad([sample["contact"] for sample in samples], UNRESOLVED, dims=2),
-            "distance": pad([sample["distance"] for sample in samples], torch.nan, dims=2),
-            "angle": pad([sample["angle"] for sample in samples], torch.nan),
+            "ids": parts["id"],
+            "starts": parts["start"],
+            "mask": pad([torch.ones(len(contact), dtype=torch.bool) for contact in parts["contact"]], False),
+            "contact": pad(parts["contact"], UNRESOLVED, dims=2),
+            "distance": pad(parts["distance"], torch.nan, dims=2),
+            "angle": pad(parts["angle"], torch.nan),
         }
-        for name, encoder in self._encoders().items():
-            inputs = [sample[name] for sample in samples]
-            if encoder.is_frozen:
-                batch[name] = pad(inputs, 0.0)
-            elif name == "esm2":
-                batch[name] = pad(inputs, encoder.alphabet.padding_idx)
+        for name, alphabet in self.alphabets.items():
+            values = parts[name]
+            if name == "esm_msa" and (name not in self.kept or values[0].dim() == 3):
+                batch[name] = values
             else:
-                batch[name] = [tokens[None] for tokens in inputs]
+                batch[name] = pad(values, 0 if name in self.kept else alphabet.padding_idx)
+        if "pair" in parts:
+            size = batch["mask"].shape[1]
+            maps = [functional.pad(pair, (0, size - pair.shape[-1]) * 2) for pair in parts["pair"]]
+            batch["pair"] = torch.stack(maps)
         return batch

@@ -19,15 +19,8 @@ from hardfold.folding.model import checkpoint_blocks, load_model
 from hardfold.folding.module import PARTS, Crops, FoldingModule, collate, fold, loss_parts, plan_steps, weighted_sum
 from hardfold.folding.predict import fold_sequence
 from hardfold.tables import write_json
-from hardfold.training import (
-    History,
-    ProgressLog,
-    build_trainer,
-    count_parameters,
-    device,
-    peak_memory_mb,
-    seed_everything,
-)
+from hardfold.trainer import ProgressLog, build_trainer
+from hardfold.training import History, count_parameters, device, peak_memory_mb, seed_everything
 from hardfold.weights import verify
 
 VALIDATION = ("validation_loss", *(f"validation_{part}" for part in PARTS), "validation_tm", "validation_lddt")

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 
 from hardfold import mmseqs, registry
-from hardfold.alignment import read_a3m, select_rows
+from hardfold.alignment import choose_rows, read_a3m
 from hardfold.structure.chain import Chain, load_chains
 from hardfold.tables import whole_file, write
 from hardfold.tools import write_fasta
@@ -64,9 +64,10 @@ def select_data(
         name: pool[name] for name in validation
     }
     near_holdout, near_validation, rows = set(), set(), []
-    hits = mmseqs.find_pairs(queries, pool, "-e", 10, "--max-seqs", 10000, threads=threads)
+    hits = mmseqs.search(queries, pool, "-e", 10, "--max-seqs", 10000, threads=threads)
     near = (hits["evalue"] <= max_evalue) | ((hits["identity"] >= min_identity) & (hits["coverage"] >= 0.5))
-    for query, subject, identity, coverage, evalue in hits[near].itertuples(index=False):
+    columns = ["query", "subject", "identity", "coverage", "evalue"]
+    for query, subject, identity, coverage, evalue in hits.loc[near, columns].itertuples(index=False):
         # A validation record may resemble another one, never a hold-out or a training record.
         if query == subject or (query in validation and subject in validation):
             continue
@@ -112,7 +113,7 @@ def build_alignments(data: Path, output: Path, *, chains: int, rows: int, seed: 
                 options = ["-s", 5.7, "-e", 1e-3, "--max-seqs", 500]
                 for name, path in mmseqs.align(queries, work / "pool.fasta", work, *options, threads=threads):
                     alignment = read_a3m(path, queries[name])
-                    store[f"{group}/{name}"] = alignment.rows[select_rows(alignment.rows, rows)]
+                    store[f"{group}/{name}"] = alignment.rows[choose_rows(alignment.rows, rows)]
 
 
 def load_stretches(data: Path, group: str) -> dict[str, Chain]:

@@ -12,15 +12,8 @@ from hardfold.folding.module import Crops, FoldingModule, collate, plan_steps
 from hardfold.pretraining.data import load_stretches
 from hardfold.structure.chain import Chain
 from hardfold.tables import write_json
-from hardfold.training import (
-    History,
-    ProgressLog,
-    build_trainer,
-    count_parameters,
-    device,
-    seed_everything,
-    warmup_cosine,
-)
+from hardfold.trainer import ProgressLog, build_trainer, warmup_cosine
+from hardfold.training import History, count_parameters, device, seed_everything
 
 
 class Stretches(dict):

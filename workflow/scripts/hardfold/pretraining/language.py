@@ -24,15 +24,8 @@ from hardfold.batches import pad, tokenize
 from hardfold.pretraining.contact_head import fit_contact_head
 from hardfold.pretraining.data import load_sequences
 from hardfold.tables import write_json
-from hardfold.training import (
-    History,
-    ProgressLog,
-    build_trainer,
-    device,
-    require_finite,
-    seed_everything,
-    warmup_cosine,
-)
+from hardfold.trainer import ProgressLog, build_trainer, warmup_cosine
+from hardfold.training import History, device, require_finite, seed_everything
 
 MASKED, KEPT, SWAPPED = 0.15, 0.1, 0.1  # Devlin et al. 2019: of the 15 %, 10 % stay and 10 % become another residue
 RESIDUES = "ACDEFGHIKLMNPQRSTVWY"

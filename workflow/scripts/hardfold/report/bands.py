@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from hardfold.splits import band
+from hardfold.leakage import band
 
-BANDS = ["none", "<20", "20-30", "30-50", ">50"]  # %, as `splits.band` names them
+BANDS = ["none", "<20", "20-30", "30-50", ">50"]  # %, as `leakage.band` names them
 
 
 def by_band(audit: pd.DataFrame, when: str) -> dict[str, int]:

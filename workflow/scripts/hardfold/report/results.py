@@ -93,7 +93,8 @@ class Results:
 
     @property
     def classes(self) -> list[str]:
-        return sorted(set(self.scores["class"]))
+        """Classes of the targets; their units have classes of their own."""
+        return sorted(set(self.scores["class"][self.scores["unit"] == "chain"]))
 
     def chain_scores(self, arm: str) -> pd.DataFrame:
         """Scores of whole chains by target, the mean over seeds."""

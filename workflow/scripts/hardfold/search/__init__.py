@@ -1,1 +1,1 @@
-"""Alignments: search databases, providers, the cache."""
+"""Homologues of each chain: providers behind one interface, their databases, and a cache of what they found."""

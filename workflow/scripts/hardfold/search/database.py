@@ -1,26 +1,21 @@
-"""HH-suite databases: checked, identified, built from a FASTA pool."""
+"""Search databases of every provider: complete or not, and what tells one from another."""
 
 import hashlib
-import logging
-import os
-import re
-import shutil
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 
 from hardfold.jobs import DATABASE_FILES
-from hardfold.tools import find_tool, run_tool
+
+_SAMPLES, _SAMPLE = 64, 1 << 16
 
 
 class DatabaseError(ValueError):
     """A search database or pool that cannot be used; the message names what is missing."""
 
 
-def check_database(prefix: str) -> None:
-    """Raise DatabaseError unless all six files of the HH-suite database `prefix` are there and not empty."""
+def check_database(provider: str, prefix: str) -> None:
+    """Raise DatabaseError unless all files of the provider's database `prefix` are there and not empty."""
     faults = []
-    for ending in DATABASE_FILES:
+    for ending in DATABASE_FILES[provider]:
         file = Path(f"{prefix}{ending}")
         if not file.is_file():
             faults.append(f"{file} is missing")
@@ -28,111 +23,25 @@ def check_database(prefix: str) -> None:
             faults.append(f"{file} is empty")
     if faults:
         raise DatabaseError(
-            f"the HH-suite database {prefix} (alignments.database) is not complete: {', '.join(faults)}"
+            f"the {provider} database {prefix} (alignments.database) is not complete: {', '.join(faults)}"
         )
 
 
-def database_identity(prefix: str) -> str:
-    """sha256 over the three indices and the sizes of the six files: a changed database is another one."""
-    digest = hashlib.sha256()
-    for file in (Path(f"{prefix}{ending}") for ending in DATABASE_FILES):
-        digest.update(b"%d\n" % file.stat().st_size)
-        if file.suffix == ".ffindex":
-            with open(file, "rb") as handle:
-                digest.update(hashlib.file_digest(handle, "sha256").digest())
-    return digest.hexdigest()
-
-
-def build_database(pool: Path, folder: Path, threads: int, name: str = "pool") -> None:
-    """Build the HH-suite database `folder`/`name` from a FASTA file (`.gz` too).
-
-    The recipe of HH-suite's guide for custom databases: clusters at 30 % identity over 80 % of both sequences, their
-    alignments, cs219 states and HMMs, all ordered by length. The files replace older ones once all six are complete.
-    Raises DatabaseError and ToolError.
+def database_identity(provider: str, prefix: str) -> str:
+    """sha256 over the sizes of the database's files and their content: all of a file up to 4 MiB, of a larger one 64
+    blocks of 64 KiB, evenly spread from its beginning to its end. Another release, a file cut short or grown is
+    another database; a change in place of a few letters in gigabytes, of equal length, may go unseen.
     """
-    folder = Path(folder)
-    work = folder / ".building"
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    try:
-        _build(Path(pool), work / name, work, threads)
-        check_database(work / name)
-        for ending in DATABASE_FILES:
-            os.replace(f"{work / name}{ending}", f"{folder / name}{ending}")
-    finally:
-        shutil.rmtree(work)
-
-
-def _build(pool, prefix, work, threads):
-    if not pool.is_file():
-        raise DatabaseError(f"alignments.pool: {pool} is missing")
-    mmseqs = ["--threads", threads, "-v", 1]
-    logging.info("clustering %s", pool)
-    run_tool("mmseqs", "createdb", pool, work / "sequences", "-v", 1)
-    run_tool(
-        *["mmseqs", "cluster", work / "sequences", work / "clusters", work / "tmp"],
-        *["--min-seq-id", 0.3, "-c", 0.8, "--cov-mode", 0, "--cluster-reassign", 1, *mmseqs],
-    )
-    run_tool(
-        *["mmseqs", "result2msa", work / "sequences", work / "sequences", work / "clusters", work / "raw_a3m.ffdata"],
-        *["--msa-format-mode", 6, *mmseqs],
-    )
-    a3m = _read_index(work / "raw_a3m.ffdata.index")
-    _write_index(work / "raw_a3m.ffindex", a3m)
-    logging.info("cs219 states of %d clusters", len(a3m))
-    run_tool(
-        *["cstranslate", "-f", "-x", 0.3, "-c", 4, "-b", "-I", "a3m", "-i", work / "raw_a3m", "-o", work / "raw_cs219"],
-        OMP_NUM_THREADS=str(threads),
-    )
-    cs219 = _read_index(work / "raw_cs219.ffindex")
-    logging.info("HMMs of %d clusters", len(a3m))
-    parts = range(min(threads, len(a3m)))
-    with ThreadPoolExecutor(threads) as executor:
-        list(executor.map(lambda part: _make_hmms(work, a3m, part, len(parts)), parts))
-
-    order = sorted(a3m, key=lambda key: (-cs219[key][1], key))
-    _write_ordered(f"{prefix}_a3m", order, [(work / "raw_a3m.ffdata", a3m)])
-    _write_ordered(f"{prefix}_cs219", order, [(work / "raw_cs219.ffdata", cs219)])
-    hmms = [(work / f"raw_hhm{part}.ffdata", _read_index(work / f"raw_hhm{part}.ffindex")) for part in parts]
-    _write_ordered(f"{prefix}_hhm", order, hmms, drop=re.compile(rb"^(?:DATE|COM) .*\n", re.MULTILINE))
-
-
-def _make_hmms(work, a3m, part, parts):
-    """ffindex_apply has no threads without MPI: each part of the index is a process of its own."""
-    keys = sorted(a3m)[part::parts]
-    index = work / f"part{part}.ffindex"
-    _write_index(index, {key: a3m[key] for key in keys})
-    run_tool(
-        *["ffindex_apply", "-q", "-d", work / f"raw_hhm{part}.ffdata", "-i", work / f"raw_hhm{part}.ffindex"],
-        *[work / "raw_a3m.ffdata", index, "--", find_tool("hhmake"), "-v", 0, "-i", "stdin", "-o", "stdout"],
-    )
-
-
-def _read_index(path):
-    """Key -> (offset, length) of an ffindex."""
-    fields = (line.split("\t") for line in Path(path).read_text().splitlines())
-    return {key: (int(offset), int(length)) for key, offset, length in fields}
-
-
-def _write_index(path, entries):
-    """Sorted by bytes, as HH-suite's binary search wants it."""
-    Path(path).write_text("".join(f"{key}\t{offset}\t{length}\n" for key, (offset, length) in sorted(entries.items())))
-
-
-def _write_ordered(prefix, order, sources, drop=None):
-    """Join the entries of `sources` (data file, index) in this order, without what matches `drop`."""
-    place = {key: (data, *entry) for data, index in sources for key, entry in index.items()}
-    if lost := [key for key in order if place.get(key, (None, 0, 0))[2] <= 1]:
-        raise DatabaseError(f"{Path(prefix).name}: nothing was made of {len(lost)} of {len(order)} clusters")
-    entries, offset = {}, 0
-    with ExitStack() as stack:
-        handles = {data: stack.enter_context(open(data, "rb")) for data, _ in sources}
-        output = stack.enter_context(open(f"{prefix}.ffdata", "wb"))
-        for key in order:
-            data, start, length = place[key]
-            handles[data].seek(start)
-            entry = handles[data].read(length)
-            length = output.write(drop.sub(b"", entry) if drop else entry)
-            entries[key] = (offset, length)
-            offset += length
-    _write_index(f"{prefix}.ffindex", entries)
+    digest = hashlib.sha256()
+    for ending in DATABASE_FILES[provider]:
+        with open(f"{prefix}{ending}", "rb") as handle:
+            size = handle.seek(0, 2)
+            digest.update(b"%d\n" % size)
+            if size <= _SAMPLES * _SAMPLE:
+                handle.seek(0)
+                digest.update(handle.read())
+                continue
+            for number in range(_SAMPLES):
+                handle.seek(number * (size - _SAMPLE) // (_SAMPLES - 1))
+                digest.update(handle.read(_SAMPLE))
+    return digest.hexdigest()

@@ -1,201 +1,245 @@
 """Chains out of mmCIF and PDB files.
 
 The parser is gemmi, the fastest well-kept one: entry 4uv3 (3.3 MB) takes it 0.085 s, biotite 0.49 s, Biopython 2.1 s.
+It also numbers residues along the deposited sequence and knows the parents of modified residues. Biopython is the
+better fit where independence counts: the tests compare with it. Our own figures: docs/benchmarks/structures.md.
 """
 
-import gzip
-import zlib
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import accumulate
+from operator import ne
 from pathlib import Path
 
 import gemmi
-import numpy as np
 
-from hardfold.geometry import ATOMS
+from hardfold.structure.atoms import NO_NUMBER, Residues
 from hardfold.structure.chain import Chain, StructureError
+from hardfold.structure.files import PEPTIDES, parse_file
 
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"
+_STANDARD = {gemmi.expand_one_letter(letter, gemmi.ResidueKind.AA): letter for letter in LETTERS}
+_LONGEST = 100_000  # the highest residue number that is believed; titin, the longest human protein, has 34,350 residues
 
 
 def read_chain(path: Path, chain: str, auth_range: tuple[int, int] | None = None, id: str | None = None) -> Chain:
-    """The chain of this auth id from the first model of an mmCIF or PDB file (`.gz` too).
-
-    L is the entity's sequence (entity_poly_seq or SEQRES), or that of the residues present if the file has none.
-    `auth_range` cuts it to the positions between the first and the last residue numbered within, unresolved ones
-    included. The highest occupancy decides among alternative locations, the first on a tie; of a microheterogeneous
-    residue the variant listed first in the sequence counts. Raises StructureError.
-    """
-    structure, block = _parse(path)
-    polymers = [polymer for polymer in _proteins(structure) if polymer[0].name == chain]
-    if not polymers:
-        names = ", ".join(sorted({owner.name for owner, _ in _proteins(structure)})) or "none"
-        raise StructureError(f"chain {chain} is not among the protein chains of the file: {names}")
-    _, polymer = polymers[0]
-    entity = structure.get_entity_of(polymer)
-    groups = [list(group) for group in polymer.residue_groups()]
-    if entity.full_sequence:
-        names = list(entity.full_sequence)
-        positions = [group[0].label_seq for group in groups]
-    else:
-        names = [group[0].name for group in groups]
-        positions = list(range(1, len(groups) + 1))
-    if None in positions or len(set(positions)) < len(positions) or max(positions) > len(names):
-        raise StructureError(f"chain {chain}: residues without a place of their own in the sequence")
-    numbers = {position: group[0].seqid.num for position, group in zip(positions, groups, strict=True)}
-    start, stop = 1, len(names)
-    if auth_range:
-        first, last = auth_range
-        numbers = _scheme_numbers(block, polymer.subchain_id()) | numbers
-        inside = [position for position, number in numbers.items() if first <= number <= last]
-        if not inside:
-            raise StructureError(f"chain {chain} has no residue numbered {first} to {last}")
-        start, stop = min(inside), max(inside)
-    residues = {
-        position - start: _variant(group, names[position - 1])
-        for position, group in zip(positions, groups, strict=True)
-        if start <= position <= stop
-    }
-    return _assemble(id or chain, names[start - 1 : stop], residues, structure, block, polymer)
+    """`Entry.chain` of a file of which only one chain is wanted."""
+    return Entry(path).chain(chain, auth_range, id)
 
 
-def read_model(path: Path) -> Chain:
-    """The first protein chain of a prediction or native, each residue at the position that its number says.
-
-    The number is label_seq_id in mmCIF where it stands, else the author's. Numbers up to the last one without a
-    residue are unresolved positions (X where the file has no sequence). Raises StructureError.
-    """
-    structure, block = _parse(path)
-    proteins = _proteins(structure)
-    if not proteins:
-        raise StructureError("no protein chain")
-    chain, polymer = proteins[0]
-    groups = [list(group) for group in polymer.residue_groups()]
-    labelled = block is not None and all(group[0].label_seq is not None for group in groups)
-    numbers = [group[0].label_seq if labelled else group[0].seqid.num for group in groups]
-    if min(numbers) < 1:
-        raise StructureError(f"residue number {min(numbers)}: positions start at 1")
-    if len(set(numbers)) < len(numbers):
-        raise StructureError("a residue number stands twice: insertion codes have no position")
-    sequence = structure.get_entity_of(polymer).full_sequence if labelled else []
-    names = list(sequence) or [""] * max(numbers)
-    if max(numbers) > len(names):
-        raise StructureError(f"residue number {max(numbers)} lies beyond the sequence of {len(names)}")
-    residues = {number - 1: _variant(group, names[number - 1]) for number, group in zip(numbers, groups, strict=True)}
-    if not sequence:
-        names = [residues[index].name if index in residues else "" for index in range(len(names))]
-    return _assemble(chain.name, names, residues, structure, block, polymer)
+def read_model(path: Path, sequence: str | None = None, id: str | None = None) -> Chain:
+    """`Entry.model` of a file."""
+    return Entry(path).model(sequence, id)
 
 
-def _parse(path):
-    """Structure and, for mmCIF, its block; every way in which a file can be broken becomes a StructureError."""
-    path = Path(path)
-    try:
-        content = path.read_bytes()
-        if path.suffix == ".gz":
-            content = gzip.decompress(content)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as fault:
-        raise StructureError(f"{path.name}: broken gzip file ({fault})") from None
-    except OSError as fault:
-        raise StructureError(f"{path.name}: {fault.strerror.lower()}") from None
-    text, block = content.decode("utf-8", errors="replace"), None
-    if not text.strip():
-        raise StructureError(f"{path.name}: empty file")
-    kind = "mmCIF" if path.name.removesuffix(".gz").endswith((".cif", ".mmcif")) else "PDB"
-    try:
-        if kind == "mmCIF":
-            block = gemmi.cif.read_string(text)[0]
-            structure = gemmi.make_structure_from_block(block)
-        else:
-            structure = gemmi.read_pdb_string(text)
-    except (ValueError, RuntimeError, IndexError) as fault:
-        raise StructureError(f"{path.name}: not a readable {kind} file ({' '.join(str(fault).split())})") from None
-    if not len(structure) or not structure[0].count_atom_sites():
-        raise StructureError(f"{path.name}: no atoms")
-    structure.merge_chain_parts()
-    for chain in structure[0]:
-        # Prediction files often leave the chain blank, which hides it from gemmi's entities.
-        chain.name = chain.name or "A"
-    if not structure.entities:
-        structure.setup_entities()
-    structure.assign_label_seq_id()
-    return structure, block
+class Entry:
+    """The first model of an mmCIF or PDB file (`.gz` too), parsed once; `chain` and `model` take chains out of it."""
+
+    def __init__(self, path: Path):
+        """Raises StructureError for a file that is missing, broken or without atoms."""
+        structure, self._block, self._source = parse_file(path)
+        self._parents = {modified.res_id.name: modified.parent_comp_id for modified in structure.mod_residues}
+        self._proteins, self._residues = _index(structure)
+
+    @property
+    def chains(self) -> list[str]:
+        """Auth ids of the protein chains, in the file's order."""
+        return list(self._proteins)
+
+    def chain(self, name: str, auth_range: tuple[int, int] | None = None, id: str | None = None) -> Chain:
+        """The chain of this auth id (its first polymer).
+
+        L is the deposited sequence (entity_poly_seq, else entity_poly's one-letter code; SEQRES), or that of the
+        residues present if the file has none. `auth_range` cuts it to the positions between the first and the last
+        residue numbered within, unresolved ones included. Of alternative locations the one whose backbone has the
+        highest occupancy counts, the first on a tie; of a microheterogeneous residue the variant listed first in the
+        sequence. An atom without finite coordinates is absent. Raises StructureError.
+        """
+        if name not in self._proteins:
+            names = ", ".join(self.chains) or "none"
+            raise StructureError(f"chain {name} is not among the protein chains with atoms: {names}")
+        protein = self._proteins[name]
+        places, monomers = protein.deposited()
+        if auth_range:
+            first, last = auth_range
+            numbers = self._scheme_numbers(protein.label) | dict(zip(places, protein.numbers, strict=True))
+            inside = [
+                place for place, number in numbers.items() if first <= number <= last and 0 <= place < len(monomers)
+            ]
+            if not inside:
+                raise StructureError(f"chain {name} has no residue numbered {first} to {last}")
+            places = [place - min(inside) for place in places]
+            monomers = monomers[min(inside) : max(inside) + 1]
+        return self._assemble(id or name, protein, places, monomers)
+
+    def model(self, sequence: str | None = None, id: str | None = None) -> Chain:
+        """The first protein chain as a prediction or native: each residue at the position that its number says.
+
+        The number is label_seq_id in mmCIF where it stands, else the author's. L is the length of `sequence` (one
+        letter a residue) if given, with which every residue must agree; else that of the file's sequence, if the
+        numbers are positions in it; else the last number. X stands where no letter is known. Raises StructureError.
+        """
+        if not self._proteins:
+            raise StructureError("no protein chain")
+        protein = next(iter(self._proteins.values()))
+        labelled = self._block is not None and all(protein.labels)
+        places, monomers = protein.numbered(labelled), protein.monomers
+        if sequence is not None:
+            monomers = [""] * len(sequence)
+        elif not monomers or not (labelled or protein.fits(places)):
+            monomers = [""] * (max(places) + 1)
+        if max(places) >= len(monomers):
+            raise StructureError(f"residue number {max(places) + 1} lies beyond the sequence of {len(monomers)}")
+        return self._assemble(id or protein.chain, protein, places, monomers, sequence)
+
+    def _scheme_numbers(self, label_chain):
+        """Place -> author's number from pdbx_poly_seq_scheme, which numbers unresolved residues too."""
+        if self._block is None:
+            return {}
+        table = self._block.find("_pdbx_poly_seq_scheme.", ["asym_id", "seq_id", "pdb_seq_num"])
+        rows = [row for row in table if row.str(0) == label_chain and row[1].isdigit()]
+        return {int(row[1]) - 1: int(row[2]) for row in rows if row[2].removeprefix("-").isdigit()}
+
+    def _assemble(self, id, protein, places, monomers, sequence=None):
+        """The chain of these monomers (`PRO,SER` where heterogeneous, empty if unknown), residues at their places.
+
+        A residue whose place is not among the monomers is cut away. The letters are `sequence`'s where it is given.
+        """
+        if NO_NUMBER in protein.numbers:
+            raise StructureError(f"chain {protein.chain} has a residue without a number")
+        names = [monomer.partition(",")[0] for monomer in monomers]
+        auth_numbers = [""] * len(monomers)
+        standing = {}  # place -> index of its residue
+        inside = [index for index, place in enumerate(places) if 0 <= place < len(monomers)]
+        for index in inside:
+            place = places[index]
+            if standing.setdefault(place, index) != index:
+                standing[place] = protein.variant(standing[place], index, monomers[place], place)
+        for place, index in standing.items():
+            auth_numbers[place], name, monomer = protein.seqids[index], protein.names[index], monomers[place]
+            if not monomer:
+                names[place] = name
+            elif name != monomer and name not in monomer.split(","):
+                raise StructureError(f"residue {auth_numbers[place]} is {name}, but {monomer} in the sequence")
+        letters = "".join([_STANDARD.get(name) or self._parent_letter(name) for name in names])
+        if sequence is not None:
+            letters = _checked(sequence.upper(), letters, auth_numbers)
+        residues = [(protein.rows[index], places[index], standing[places[index]] == index) for index in inside]
+        coordinates = self._residues.place(residues, len(monomers))
+        other = [(position, name) for position, name in enumerate(names, start=1) if name and name not in _STANDARD]
+        return Chain.from_atoms(
+            id,
+            letters,
+            coordinates,
+            auth_numbers=tuple(auth_numbers),
+            label_chain=protein.label if self._block is not None else "",
+            modified=tuple(f"{position}:{name}" for position, name in other),
+            nonstandard=sum(name != "MSE" for _, name in other),
+            **self._source,
+        )
+
+    def _parent_letter(self, name):
+        """The letter of a modified residue's parent, X if it is none of the 20."""
+        letter = _tabulated_letter(name)
+        return _tabulated_letter(self._parents.get(name, "")) if letter == "X" else letter
 
 
-def _proteins(structure):
-    """(chain, residues) of each polypeptide in the first model, in file order."""
-    found = []
+@dataclass
+class _Protein:
+    """A polypeptide as it stands in the file. Lists hold an item for each residue with atoms."""
+
+    chain: str  # auth id
+    label: str
+    monomers: list[str]  # the deposited sequence, `PRO,SER` where heterogeneous; empty if the file has none
+    rows: list[int] = field(default_factory=list)  # in Residues
+    labels: list[int | None] = field(default_factory=list)  # label_seq_id
+    names: list[str] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)  # the author's
+    seqids: list[str] = field(default_factory=list)  # these with the insertion code
+
+    def deposited(self):
+        """(place of each residue, monomers of the sequence); the residues in order where the file has no sequence."""
+        if not self.monomers:
+            places = list(accumulate(map(ne, self.seqids, self.seqids[1:]), initial=0))
+            return places, [""] * (places[-1] + 1)
+        for label, seqid, name in zip(self.labels, self.seqids, self.names, strict=True):
+            if not label or not 1 <= label <= len(self.monomers):
+                raise StructureError(f"residue {seqid} ({name}) has no place in the sequence")
+        return [label - 1 for label in self.labels], self.monomers
+
+    def numbered(self, labelled):
+        """The place of each residue by its label_seq_id, else by the author's number."""
+        numbers = self.labels if labelled else self.numbers
+        for number, seqid in zip(numbers, self.seqids, strict=True):
+            if not 1 <= number <= _LONGEST:
+                raise StructureError(f"residue number {number} is not a position, 1 to {_LONGEST}")
+            if not labelled and seqid != str(number):
+                raise StructureError(f"residue number {seqid} is not a position: it has an insertion code")
+        return [number - 1 for number in numbers]
+
+    def fits(self, places):
+        """Whether the places are the sequence's: at each stands a residue that the sequence names there."""
+        fitting = {
+            place
+            for place, name in zip(places, self.names, strict=True)
+            if place < len(self.monomers) and name in self.monomers[place].split(",")
+        }
+        return fitting == set(places)
+
+    def variant(self, one, other, monomer, place):
+        """Of two residues at one place the one whose name comes first in the sequence's `PRO,SER`."""
+        if self.seqids[one] != self.seqids[other]:
+            raise StructureError(f"residues {self.seqids[one]} and {self.seqids[other]} share position {place + 1}")
+        listed = monomer.split(",")
+        return min(one, other, key=lambda index: (*listed, self.names[index]).index(self.names[index]))
+
+
+def _index(structure):
+    """Auth id -> the protein of that name (the first), in file order; and the residues of the model."""
+    entities = {label: entity for entity in structure.entities for label in entity.subchains}
+    proteins, sizes = {}, []
     for chain in structure[0]:
         for part in chain.subchains():
-            entity = structure.get_entity_of(part)
-            if entity and entity.entity_type == gemmi.EntityType.Polymer:
-                kind = entity.polymer_type
-                if kind == gemmi.PolymerType.Unknown:
-                    kind = part.check_polymer_type()
-                if kind in (gemmi.PolymerType.PeptideL, gemmi.PolymerType.PeptideD):
-                    found.append((chain, part))
-    return found
+            residues, label = list(part), part.subchain_id()
+            rows = range(len(sizes), len(sizes) + len(residues))
+            sizes += map(len, residues)
+            entity = entities.get(label)
+            if _is_peptide(entity, part):
+                protein = proteins.setdefault(chain.name, _Protein(chain.name, label, list(entity.full_sequence)))
+                # The residues of a polymer need not stand together.
+                if protein.label == label:
+                    protein.rows += rows
+                    protein.labels += [residue.label_seq for residue in residues]
+    model = Residues(structure, sizes)
+    for protein in proteins.values():
+        protein.names = [model.names[row] for row in protein.rows]
+        protein.numbers = [model.numbers[row] for row in protein.rows]
+        protein.seqids = [model.seqids[row] for row in protein.rows]
+    return proteins, model
 
 
-def _scheme_numbers(block, label_chain):
-    """Position -> author number from pdbx_poly_seq_scheme, which numbers unresolved residues too."""
-    if block is None:
-        return {}
-    table = block.find("_pdbx_poly_seq_scheme.", ["asym_id", "seq_id", "pdb_seq_num"])
-    rows = [row for row in table if row[0] == label_chain and row[2].removeprefix("-").isdigit()]
-    return {int(row[1]): int(row[2]) for row in rows}
+def _is_peptide(entity, residues):
+    """Whether the entity is a polypeptide, which its residues tell where the file does not."""
+    if entity is None or entity.entity_type != gemmi.EntityType.Polymer:
+        return False
+    kind = entity.polymer_type
+    return (residues.check_polymer_type() if kind == gemmi.PolymerType.Unknown else kind) in PEPTIDES
 
 
-def _variant(group, names):
-    """Of the residues at one position the one whose name comes first in the sequence's `PRO,SER`."""
-    order = names.split(",")
-    return min(group, key=lambda residue: order.index(residue.name) if residue.name in order else len(order))
+def _checked(sequence, letters, auth_numbers):
+    """The given sequence, X for what is not one of the 20, with which the letters of the residues present agree."""
+    sequence = "".join(letter if letter in LETTERS else "X" for letter in sequence)
+    for position, (given, found, number) in enumerate(zip(sequence, letters, auth_numbers, strict=True), start=1):
+        if number and "X" not in (given, found) and given != found:
+            raise StructureError(
+                f"residue {number} is {found}, but {given} at position {position} of the sequence given"
+            )
+    return sequence
 
 
-def _backbone(residue):
-    """(5, 3) atoms of the alternative location with the highest occupancy, the first on a tie."""
-    backbone = [atom for atom in residue if atom.name in ATOMS]
-    occupancies = {}
-    for atom in backbone:
-        if atom.has_altloc():
-            occupancies[atom.altloc] = occupancies.get(atom.altloc, 0.0) + atom.occ
-    best = max(occupancies, key=occupancies.get, default=None)
-    chosen = {}
-    # The best location comes first; an atom that it lacks is taken from the first that has it.
-    for atom in sorted(backbone, key=lambda atom: atom.altloc != best):
-        chosen.setdefault(atom.name, atom)
-    return np.array([chosen[name].pos.tolist() if name in chosen else [np.nan] * 3 for name in ATOMS])
-
-
-def _letter(name):
-    """One letter of the 20, the parent's for a modified residue, else X."""
+@lru_cache(maxsize=1024)
+def _tabulated_letter(name):
+    """The letter in gemmi's table of monomers, X if it is not one of the 20."""
     information = gemmi.find_tabulated_residue(name)
     letter = information.one_letter_code.upper()
     return letter if information.is_amino_acid() and letter in LETTERS else "X"
-
-
-def _is_standard(name):
-    """One of the 20, or selenomethionine, which stands for methionine in many crystals."""
-    return name == "MSE" or (gemmi.find_tabulated_residue(name).is_standard() and _letter(name) != "X")
-
-
-def _assemble(id, names, residues, structure, block, polymer):
-    """Chain from the name at each position (`PRO,SER` if heterogeneous, empty if unknown) and residues by index."""
-    coordinates = np.full((len(names), len(ATOMS), 3), np.nan, dtype=np.float32)
-    auth_numbers = [""] * len(names)
-    for index, residue in residues.items():
-        if residue.name not in names[index].split(","):
-            raise StructureError(f"residue {residue.seqid} is {residue.name}, but {names[index]} in the sequence")
-        coordinates[index] = _backbone(residue)
-        auth_numbers[index] = str(residue.seqid)
-    names = [gemmi.Entity.first_mon(name) for name in names]
-    dates = block.find_values("_pdbx_audit_revision_history.revision_date") if block is not None else []
-    return Chain.from_atoms(
-        id,
-        "".join(_letter(name) if name else "X" for name in names),
-        coordinates,
-        auth_numbers=tuple(auth_numbers),
-        label_chain=polymer.subchain_id() if block is not None else "",
-        method=dict(structure.info).get("_exptl.method", ""),
-        resolution=structure.resolution or None,
-        release_date=min((date for date in dates if date not in ("?", ".")), default=""),
-        nonstandard=sum(name != "" and not _is_standard(name) for name in names),
-    )

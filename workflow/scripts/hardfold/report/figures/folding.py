@@ -207,8 +207,8 @@ def _by_target(results: Results, arm: str) -> pd.DataFrame:
 
 
 def _members(results: Results, group: str) -> pd.Series:
-    scores = results.scores
-    return scores.loc[(scores["class"] == group) & (scores["arm"] == "baseline"), "target"]
+    scores = results.scores[(results.scores["unit"] == "chain") & (results.scores["arm"] == "baseline")]
+    return scores.loc[scores["class"] == group, "target"]
 
 
 def _seeds(results: Results, arm: str) -> str:

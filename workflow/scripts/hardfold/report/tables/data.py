@@ -33,7 +33,7 @@ def splits(results: Results) -> str:
     for split in SPLITS:
         part = results.assignment[results.assignment["split"] == split]
         depth = neff[neff["split"] == split]
-        label = "dropped from training (related to a held-out chain)" if split == "dropped" else split
+        label = "dropped (too near to a held-out chain, or too new)" if split == "dropped" else split
         rows.append(
             [
                 label,
@@ -71,8 +71,10 @@ def barriers(results: Results) -> str:
         part = results.audit[results.audit["split"] == split]
         dates = part["date_barrier"].value_counts()
         counts = [count(dates.get(state, 0)) for state in ("passed", "failed", "unknown")]
-        rows.append([split, count(len(part)), *counts, count((part["same_entry"] == "yes").sum())])
-    header = ["split", "chains", "date barrier passed", "failed", "not checked", "same entry was proposed for training"]
+        entries = [count((part["same_entry"] == state).sum()) for state in ("yes", "")]
+        rows.append([split, count(len(part)), *counts, *entries])
+    header = ["split", "chains", "date barrier passed", "failed", "not checked"]
+    header += ["same entry was proposed for training", "entry not known"]
     return markdown_table(header, rows)
 
 

@@ -1,0 +1,210 @@
+"""What a run is asked for: chains, whole entries and targets, out of tables, lists and folders, checked.
+
+Imports no parser of structures and no torch: the Snakefile reads the lists again for every cluster job.
+"""
+
+import os
+import re
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from hardfold.tables import TableError, read, read_lines
+
+# One path component, one shell word: letters, digits, underscore, dot, hyphen; never a leading dot or hyphen.
+SAFE_ID = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}"
+CHAIN_NAME = r"[A-Za-z0-9]{1,4}"
+_PDB_ID = r"[0-9][a-z0-9]{3}"
+_CHAIN_ID = rf"{_PDB_ID}_{CHAIN_NAME}"
+_PDB_ENTRY = re.compile(rf"{_PDB_ID}\Z")
+# The stem of `1abc.cif`, `pdb1abc.ent` or `1abc_A.pdb`; an entry of a folder may have any name without '_'.
+_STEM = re.compile(rf"(?:(?i:pdb)(?=[0-9][A-Za-z0-9]{{3}}\Z))?([A-Za-z0-9][A-Za-z0-9.-]{{0,58}})(?:_({CHAIN_NAME}))?\Z")
+_SUFFIX = re.compile(r"\.(cif|mmcif|pdb|ent)(\.gz)?\Z", re.IGNORECASE)
+
+
+def read_inputs(chains: str | list[str], targets: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """`read_chains` and `read_targets`; raises TableError, also where a chain and a target would share an id."""
+    chain_table, target_table = read_chains(chains), read_targets(targets)
+    taken = set(chain_table["chain"])
+    for name in target_table["target"].tolist():
+        # `1abc` among the chains stands for 1abc_A, too.
+        if name in taken or name.rpartition("_")[0] in taken:
+            raise TableError(f"{targets}: {name} is a target, and inputs.chains names it (or its whole entry), too")
+    return chain_table, target_table
+
+
+def records(chains: pd.DataFrame, targets: pd.DataFrame) -> dict[str, dict]:
+    """What jobs must know of each chain, entry and target, by id: id, entry, chain (the author's name; empty for a
+    whole entry and for a target without one), auth_range, file (its own, in a folder of structures), target (a bool).
+    """
+    found = {}
+    for table, key in ((chains, "chain"), (targets, "target")):
+        columns = [table[column].tolist() for column in (key, "entry", "chain", "auth_range", "file")]
+        for id, entry, chain, auth_range, file in zip(*columns, strict=True):
+            name = chain.partition("_")[2]
+            found[id] = {"id": id, "entry": entry, "chain": name, "auth_range": auth_range, "file": file}
+            found[id]["target"] = key == "target"
+    return found
+
+
+def read_chains(source: str | Path | list[str]) -> pd.DataFrame:
+    """Chains to train and test on, sorted: chain (`1abc_A`; `1abc` stands for all protein chains of the entry), entry,
+    auth_range (`5-120`), split, file, and what else a table has.
+
+    source: a table (.tsv) with the column chain, a list of ids, any other file with an id a line, or a folder of
+    structure files, each an entry unless named like a chain. Raises TableError with the line, item or file at fault.
+    """
+    table, place = _list_folder(source) if _is_folder(source) else _read_ids(source)
+    if table.empty:
+        raise TableError(f"{source or 'inputs.chains'}: no chain is named")
+    for where, id in table["chain"][table["chain"].duplicated()].items():
+        raise TableError(f"{place}{where}: {id} stands twice, first at {table.index[table['chain'] == id][0]}")
+    is_whole = table["chain"] == table["entry"]
+    is_beside = ~is_whole & table["entry"].isin(table["entry"][is_whole])
+    _refuse(table["chain"], is_beside, place, "is named beside its entry, which stands for all of its chains")
+    _refuse(table["auth_range"], is_whole & (table["auth_range"] != ""), place, "is a range of no chain in particular")
+    _check(table["auth_range"], parse_range, place)
+    splits = ["", "train", "validation", "test"]
+    _refuse(table["split"], ~table["split"].isin(splits), place, "is not train, validation, test or empty")
+    return table.sort_values("chain", ignore_index=True)
+
+
+def read_targets(path: str | Path) -> pd.DataFrame:
+    """Targets, sorted: target, chain (empty: only a mirror can supply it), entry, class, auth_range, units
+    (`D1:1-154;D2:155-273`, target positions), unit_classes (`D2:FM`), round, release_date, in_baseline_training_period,
+    and what else the table has. Raises TableError with the line at fault.
+    """
+    place = f"{path}, line "
+    table = read(path, ["target", "chain", "class"], key="target")
+    optional = ["auth_range", "units", "unit_classes", "round", "release_date", "in_baseline_training_period"]
+    _complete(table, place, optional, whole_entries=False)
+    _refuse(table["target"], _unlike(SAFE_ID, table["target"]), place, "is not of letters, digits, '_', '.' and '-'")
+    _refuse(table["class"], table["class"].isin(["", "all"]), place, "as class is empty or means every target")
+    no_date = [bool(text) and not is_date(text) for text in table["release_date"]]
+    _refuse(table["release_date"], no_date, place, "is not a date such as 2020-05-01")
+    period = table["in_baseline_training_period"]
+    _refuse(period, ~period.isin(["", "yes", "no"]), place, "as in_baseline_training_period is not yes, no or empty")
+    for column, parse in (("auth_range", parse_range), ("units", parse_units), ("unit_classes", parse_unit_classes)):
+        _check(table[column], parse, place)
+    unknown = [
+        not parse_unit_classes(classes).keys() <= parse_units(units).keys()
+        for classes, units in zip(table["unit_classes"], table["units"], strict=True)
+    ]
+    _refuse(table["unit_classes"], unknown, place, "as unit_classes names what is not among the units")
+    return table.sort_values("target", ignore_index=True)
+
+
+def parse_range(text: str) -> tuple[int, int] | None:
+    """`5-120` (either end may be negative) -> (5, 120); empty -> None."""
+    if not text:
+        return None
+    match = re.fullmatch(r"(-?[0-9]+)-(-?[0-9]+)", text)
+    if not match or int(match[1]) > int(match[2]):
+        raise TableError(f"{text!r} is not a range such as 5-120")
+    return int(match[1]), int(match[2])
+
+
+def parse_units(text: str) -> dict[str, list[tuple[int, int]]]:
+    """`D1:1-154;D2:155-200,210-273` -> unit -> ranges of target positions, both ends included."""
+    units = {name: [parse_range(piece) for piece in ranges.split(",")] for name, ranges in _by_unit(text, "D1:1-154")}
+    for name, ranges in units.items():
+        if None in ranges or min(ranges)[0] < 1:
+            raise TableError(f"evaluation unit {name} is not of positions from 1 on")
+    return units
+
+
+def parse_unit_classes(text: str) -> dict[str, str]:
+    """`D2:FM;D3:FM/TBM` -> unit -> class."""
+    return dict(_by_unit(text, "D2:FM"))
+
+
+def is_date(text: str) -> bool:
+    """Whether the text is a day of the calendar, YYYY-MM-DD."""
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
+
+
+def _is_folder(source):
+    return not isinstance(source, list) and Path(source).is_dir()
+
+
+def _by_unit(text, example):
+    pairs = [part.partition(":")[::2] for part in text.split(";") if part]
+    for name, value in pairs:
+        if not re.fullmatch(r"D[0-9]+", name) or not value:
+            raise TableError(f"{text!r} is not of evaluation units such as {example}")
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        raise TableError(f"{text!r}: an evaluation unit stands twice; write D1:1-5,10-20")
+    return pairs
+
+
+def _read_ids(source):
+    """The table of a list, a text file or a table, and how its places are called."""
+    if isinstance(source, list):
+        table, place = pd.DataFrame({"chain": source}, range(1, len(source) + 1), dtype=str), "inputs.chains, item "
+    elif Path(source).suffix == ".tsv":
+        table, place = read(source, ["chain"]), f"{source}, line "
+    else:
+        lines = read_lines(source)
+        table = pd.DataFrame({"chain": [line.strip() for line in lines.values()]}, list(lines), dtype=str)
+        place = f"{source}, line "
+    _complete(table, place, ["auth_range", "split"], whole_entries=True)
+    return table, place
+
+
+def _list_folder(folder):
+    """The same of a folder's structure files; PDB ids become lower case."""
+    with os.scandir(folder) as found:
+        names = sorted(file.name for file in found if _SUFFIX.search(file.name) and not file.name.startswith("."))
+    rows = []
+    for name in names:
+        stem = _STEM.match(_SUFFIX.sub("", name))
+        if not stem:
+            rule = "letters, digits, '.' and '-', with '_' before a chain of up to 4 letters and digits"
+            raise TableError(f"{os.path.join(folder, name)!r}: not named like an entry or a chain ({rule})")
+        entry, chain = stem.groups()
+        entry = entry.lower() if _PDB_ENTRY.match(entry.lower()) else entry
+        rows.append([f"{entry}_{chain}" if chain else entry, entry, os.path.join(folder, name), "", ""])
+    return pd.DataFrame(rows, names, ["chain", "entry", "file", "auth_range", "split"], dtype=str), f"{folder}/"
+
+
+def _complete(table, place, optional, *, whole_entries):
+    """Add the columns that the table lacks; chain becomes `1abc_A` (or the entry) and entry `1abc`, out of either."""
+    for column in ("entry", *optional):
+        if column not in table:
+            table[column] = ""
+    table["file"] = ""
+    given = table["entry"]
+    _refuse(given, _unlike(rf"({_PDB_ID})?", given), place, "is not an entry such as 1abc, in lower case")
+    chains = [
+        f"{entry}_{chain}" if entry and chain and "_" not in chain else chain or (entry if whole_entries else "")
+        for entry, chain in zip(given.tolist(), table["chain"].tolist(), strict=True)
+    ]
+    table["chain"] = chains
+    pattern = rf"{_PDB_ID}|{_CHAIN_ID}" if whole_entries else rf"({_CHAIN_ID})?"
+    _refuse(table["chain"], _unlike(pattern, table["chain"]), place, "is not a chain id such as 1abc_A")
+    table["entry"] = [chain.partition("_")[0] or entry for chain, entry in zip(chains, given.tolist(), strict=True)]
+    _refuse(table["chain"], (given != "") & (given != table["entry"]), place, "is not of the entry beside it")
+
+
+def _unlike(pattern, values):
+    match = re.compile(rf"(?:{pattern})\Z").match
+    return [not match(value) for value in values.tolist()]
+
+
+def _check(values, parse, place):
+    for where, text in zip(values.index, values.tolist(), strict=True):
+        try:
+            parse(text)
+        except TableError as fault:
+            raise TableError(f"{place}{where}: {fault}") from None
+
+
+def _refuse(values, faulty, place, fault):
+    for where, value in values[np.asarray(faulty, dtype=bool)].items():
+        raise TableError(f"{place}{where}: {value!r} {fault}")
