@@ -8,7 +8,7 @@ from hardfold.report.results import ResultsError, read_results
 
 
 def test_everything_is_read_and_empty_fields_are_unknown(results):
-    assert [one.name for one in results.experiments] == ["exp1", "exp2", "exp3", "exp4", "exp5", "exp6"]
+    assert [one.name for one in results.experiments] == [f"exp{n}" for n in range(1, 8)]
     assert [(run.arm, run.seed) for run in results.tunings][:2] == [("disjoint", 1), ("disjoint", 2)]
     assert results.headline_arms == ["disjoint"]
     assert results.summary.set_index("experiment")["distance_mae"].isna()["exp1"]

@@ -12,9 +12,9 @@ Measured on real chains (docs/benchmarks/dataset.md), bytes a residue and MB/s w
 
 Hence gzip 1; shuffle makes the distances 13 % smaller. A map is one chunk up to 512 residues and equal parts above:
 chunks of 128 x 128 are 3 % larger and a fifth slower to read whole, h5py's own 6 % and a quarter; of 1,022 residues
-a crop of 256 takes 2.7 ms instead of 4.9. An alignment lies in chunks of 128 rows: the first 16 take 0.4 ms instead of
-1.4. HDF5 1.10's headers take 4 kB a chain, the default's 12. The processor limits writing (19 ms a chain of 252 residues,
-half of it the choice of rows, a sixth zlib) and reading (2.7 ms, a quarter of it zlib), not the disk (0.2 ms).
+a crop of 256 takes 2.7 ms instead of 4.9. An alignment lies in chunks of 128 rows: the first 16 take 0.4 ms instead
+of 1.4. HDF5 1.10's headers take 4 kB a chain, the default's 12. The processor limits writing (19 ms a chain of 252
+residues, half of it the choice of rows, a sixth zlib) and reading (2.7 ms, a quarter zlib), not the disk (0.2 ms).
 """
 
 import hashlib

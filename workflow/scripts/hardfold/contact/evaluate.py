@@ -5,7 +5,6 @@ import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import h5py
 import numpy as np
 import torch
 
@@ -14,9 +13,10 @@ from hardfold.contact.experiment import load_experiment
 from hardfold.contact.model import ContactModel
 from hardfold.contact.samples import Samples
 from hardfold.contact.windows import cut, stitched
+from hardfold.hdf5 import whole_hdf5
 from hardfold.jobs import progress
 from hardfold.statistics import bootstrap_interval
-from hardfold.tables import whole_file, write, write_json
+from hardfold.tables import write, write_json
 from hardfold.training import device, seed_everything
 
 METRICS = ["roc_auc", "pr_auc", "base_rate", "precision", "recall", "f1", "threshold", *contacts.PRECISION_KEYS]
@@ -43,18 +43,17 @@ def evaluate_experiment(
     model, config = load_experiment(folder, esm2, esm_msa)
     seed_everything(config["seed"], threads)
     model.to(device())
-    with whole_file(predictions) as temporary:
-        threshold = _choose_threshold(model, Samples(validation, model, embeddings))
-        samples, rows, pairs = Samples(test, model, embeddings), [], {}
-        with h5py.File(temporary, "w") as file:
-            file.attrs.update(experiment=config["experiment"], split="test", min_separation=contacts.MIN_SEPARATION)
-            for name, predicted in predict(model, samples):
-                group = file.create_group(name)
-                for key, values in predicted.items():
-                    group.create_dataset(key, data=values, compression="gzip", shuffle=True)
-                record = samples.chains[name]
-                rows.append(score_chain(name, predicted, record, threshold, config["options"]["max_distance"]))
-                pairs[name] = contacts.resolved_pairs(predicted["contact_probability"], record.contact_map)
+    threshold = _choose_threshold(model, Samples(validation, model, embeddings))
+    samples, rows, pairs = Samples(test, model, embeddings), [], {}
+    with whole_hdf5(predictions) as file:
+        file.attrs.update(experiment=config["experiment"], split="test", min_separation=contacts.MIN_SEPARATION)
+        for name, predicted in predict(model, samples):
+            group = file.create_group(name)
+            for key, values in predicted.items():
+                group.create_dataset(key, data=values, compression="gzip", shuffle=True)
+            record = samples.chains[name]
+            rows.append(score_chain(name, predicted, record, threshold, config["options"]["max_distance"]))
+            pairs[name] = contacts.resolved_pairs(predicted["contact_probability"], record.contact_map)
     rows.sort(key=lambda row: row["chain"])
     result = {
         "experiment": config["experiment"],

@@ -10,8 +10,9 @@ import numpy as np
 
 from hardfold import mmseqs, registry
 from hardfold.alignment import choose_rows, read_a3m
+from hardfold.hdf5 import whole_hdf5
 from hardfold.structure.chain import Chain, load_chains
-from hardfold.tables import whole_file, write
+from hardfold.tables import write
 from hardfold.tools import write_fasta
 
 
@@ -80,7 +81,7 @@ def select_data(
         "validation": validation - near_holdout,
         "validation_homologues": near_validation - near_holdout - validation,
     }
-    with whole_file(output) as temporary, h5py.File(temporary, "w") as store:
+    with whole_hdf5(output) as store:
         for group, members in groups.items():
             names = sorted(name.removeprefix("sequence:") for name in members if name.startswith("sequence:"))
             # One byte array and lengths: HDF5 does not compress strings of variable length.
@@ -101,7 +102,7 @@ def build_alignments(data: Path, output: Path, *, chains: int, rows: int, seed: 
     Training chains are aligned to the training sequences, validation chains to their own homologues. Output: groups
     train and validation, each <id> (N, L) uint8 ASCII match columns, the query first, N <= `rows`, by diversity.
     """
-    with whole_file(output) as temporary, h5py.File(temporary, "w") as store:
+    with whole_hdf5(output) as store:
         for group, pool in (("train", "train"), ("validation", "validation_homologues")):
             stretches = load_stretches(data, group)
             chosen = sorted(random.Random(seed).sample(sorted(stretches), min(chains, len(stretches))))

@@ -15,7 +15,8 @@ DPI = 160
 
 # Okabe and Ito's palette, safe for the colour blind; greys for what others are compared with.
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
-CYCLE = [BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY]
+OLIVE = "#999933"  # Tol's muted palette
+CYCLE = [BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, OLIVE]
 INK, GREY, PALE = "#222222", "#8A8A8A", "#D9D9D9"
 
 STYLE = {

@@ -5,12 +5,18 @@ from hardfold.report.results import Experiment, Results
 
 LOSSES = {
     "bce": "BCE",
+    "focal": "focal",
     "mse": "MSE",
     "smooth_l1": "smooth L1",
     "cosine": "cosine",
     "cross_entropy": "cross entropy",
 }
 TASKS = ["contact", "distance", "angle"]
+PAIR_FEATURES = {
+    "use_esm2_attention": "ESM-2 attention",
+    "use_msa_attention": "MSA attention",
+    "use_couplings": "couplings",
+}
 
 
 def designs(results: Results) -> str:
@@ -19,8 +25,9 @@ def designs(results: Results) -> str:
         options = one.options
         losses = ", ".join(f"{task} ({LOSSES[options[f'{task}_loss_type']]})" for task in tasks(one))
         alignment_model = f"`{options['esm_msa_name']}`" if options["use_msa"] else "none"
-        rows.append([one.name, f"`{options['esm2_name']}`", alignment_model, losses])
-    header = ["experiment", "sequence model", "alignment model", "tasks (loss)"]
+        features = ", ".join(label for key, label in PAIR_FEATURES.items() if options[key]) or "none"
+        rows.append([one.name, f"`{options['esm2_name']}`", alignment_model, features, losses])
+    header = ["experiment", "sequence model", "alignment model", "pair features", "tasks (loss)"]
     return markdown_table(header, rows, numeric_from=len(header))
 
 
