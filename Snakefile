@@ -18,7 +18,7 @@ report: "workflow/report/workflow.rst"
 sys.path.insert(0, str(Path(workflow.current_basedir.path, "workflow/scripts")))
 
 
-from hardfold.jobs import gpu_slots
+from hardfold.jobs import gpu_slots, quality_note
 
 
 # Local runs share one GPU unless --resources gpu=N says otherwise; clusters count per job.
@@ -43,6 +43,10 @@ include: "workflow/rules/report.smk"
 include: "workflow/rules/pretraining.smk"
 
 
+onsuccess:
+    print(quality_note("results/structures/qc.tsv"), file=sys.stderr)
+
+
 rule all:
     default_target: True
     input:
@@ -53,6 +57,9 @@ rule all:
 rule dataset:
     input:
         expand("results/dataset/{split}.h5", split=SPLITS),
+        "results/structures/qc.tsv",
+        "results/alignments/summary.tsv",
+        "results/splits/audit.tsv",
 
 
 rule experiments:

@@ -11,6 +11,7 @@ from hardfold.config import (
     ConfigError,
     check,
     check_files,
+    demo_leftovers,
     pretrained_models,
     resolve_experiments,
     search_database,
@@ -33,6 +34,14 @@ def refusal(config) -> str:
     with pytest.raises(ConfigError) as error:
         check(config, SCHEMA)
     return str(error.value)
+
+
+def test_what_is_left_of_the_demo_is_named_in_a_run_of_other_chains(config):
+    assert demo_leftovers(config) == []
+    config["inputs"]["chains"] = "my/chains.tsv"
+    assert demo_leftovers(config) == ["inputs.targets", "inputs.mirror", "alignments.pool"]
+    config["alignments"]["database"] = "/data/uniclust"
+    assert demo_leftovers(config) == ["inputs.targets", "inputs.mirror"]
 
 
 def test_embedded_default_is_accepted(config):

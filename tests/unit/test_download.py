@@ -65,6 +65,7 @@ def shard(tmp_path, server, waits):
             records=[chain if isinstance(chain, dict) else record(chain) for chain in chains],
             mirror=[str(path) for path in mirror],
             archive=archive,
+            cache=tmp_path / "cache",
             offline=offline,
             folder=folder,
             table=table,
@@ -108,14 +109,14 @@ def test_busy_server_is_asked_again_when_it_says(shard, server, waits):
     assert waits == [1, 7]
 
 
-def test_long_retry_after_is_capped_and_a_senseless_one_ignored(shard, server, waits):
-    server.replies["/ab/1abc.cif.gz"] = [
-        (503, {"Retry-After": "86400"}, b""),
-        (503, {"Retry-After": "soon"}, b""),
-        (200, {}, BODY),
-    ]
+def test_a_server_that_asks_for_two_hours_is_not_asked_again_and_a_senseless_wish_is_ignored(shard, server, waits):
+    server.replies["/ab/1abc.cif.gz"] = [(503, {"Retry-After": "soon"}, b""), (200, {}, BODY)]
     shard("1abc_A")
-    assert waits == [download.LONGEST_WAIT, 2]
+    assert waits == [1]
+    server.replies["/ab/2abc.cif.gz"] = [(503, {"Retry-After": "7200"}, b"")]
+    with pytest.raises(DownloadError, match="asks to wait 7200 s"):
+        shard("2abc_A")
+    assert server.asked.count("/ab/2abc.cif.gz") == 1
 
 
 @pytest.mark.parametrize("cut", [{}, {"Content-Length": str(len(BODY) + 5)}])
@@ -124,9 +125,9 @@ def test_truncated_body_is_fetched_again_and_never_kept(shard, server, tmp_path,
     server.replies["/ab/1abc.cif.gz"] = [(200, cut | {"Connection": "close"}, part), (200, {}, BODY)]
     assert shard("1abc_A").loc["1abc_A", "sha256"] == DIGEST
     server.replies["/ab/2abc.cif.gz"] = [(200, {}, b"<html>login</html>")]
-    table = shard("1abc_A", "2abc_A")
-    assert "broken gzip file" in table.loc["2abc_A", "reason"]
-    assert [path.name for path in (tmp_path / "raw").iterdir()] == ["1abc.cif.gz"]
+    with pytest.raises(DownloadError, match="broken gzip file"):
+        shard("1abc_A", "2abc_A")
+    assert [path.name for path in (tmp_path / "cache").rglob("*.gz")] == ["1abc.cif.gz"]
 
 
 def test_offline_never_asks_and_says_so(shard, server):
@@ -145,17 +146,19 @@ def test_one_error_when_the_network_fails_for_every_entry(shard, server, tmp_pat
     entries = [f"{digit}abc" for digit in range(1, 7)]
     for entry in entries:
         server.replies[f"/ab/{entry}.cif.gz"] = [(500, {}, b"")]
-    with pytest.raises(DownloadError, match=r"3 entries in a row could not be fetched from .*HTTP status 500"):
+    with pytest.raises(DownloadError, match=r"/ab/1abc.*/ab/2abc.*/ab/3abc.*HTTP status 500"):
         shard(*(f"{entry}_A" for entry in entries))
     assert len(server.asked) == download.GIVE_UP * download.ATTEMPTS
     assert not (tmp_path / "raw.tsv").exists()
 
 
-def test_one_entry_from_the_mirror_is_enough_to_go_on(shard, server, tmp_path):
-    (tmp_path / "1abc.cif.gz").write_bytes(BODY)
-    server.replies["/ab/2abc.cif.gz"] = [(500, {}, b"")]
-    table = shard("1abc_A", "2abc_A", mirror=[tmp_path])
-    assert list(table["reason"]) == ["", "HTTP status 500"]
+def test_an_entry_that_the_network_failed_for_is_no_dropped_row_and_what_came_is_not_asked_for_again(shard, server):
+    server.replies |= {"/ab/1abc.cif.gz": [(200, {}, BODY)], "/ab/2abc.cif.gz": [(500, {}, b"")]}
+    with pytest.raises(DownloadError, match=r"2abc.*HTTP status 500.*run again"):
+        shard("1abc_A", "2abc_A", "9abc_A")
+    server.replies["/ab/2abc.cif.gz"] = [(200, {}, BODY)]
+    assert list(shard("1abc_A", "2abc_A", "9abc_A")["reason"]) == ["", "", "HTTP status 404"]
+    assert server.asked.count("/ab/1abc.cif.gz") == 1
 
 
 def test_nothing_is_touched_for_an_id_that_is_none_or_a_mirror_that_is_not_there(shard, tmp_path):
@@ -187,6 +190,9 @@ def test_a_file_under_the_record_s_own_id_comes_before_its_entry_s(shard, tmp_pa
     assert table.loc["T1", ["numbering", "sequence", "sequence_sha256"]].tolist() == ["position", "T1.fasta", DIGEST]
     assert (table.loc[["1abc", "1abc_C", "T2"], "numbering"] == "author").all() and (table["sequence"] != "").sum() == 1
     assert "not in the mirror, and without a chain id" in table.loc["T3", "reason"]
+    # Without a chain it is the target, even under its entry's name; never all of the entry's chains.
+    table = shard(record("1abc", "1abc"), mirror=[first], offline=True)
+    assert table.loc["1abc", ["file", "numbering"]].tolist() == ["1abc.cif.gz", "position"]
     # A file of the name of the target's chain is that chain's.
     table = shard(targets[3], mirror=[first, second], offline=True)
     assert table.loc["1abc_A", ["file", "numbering"]].tolist() == ["1abc_A.pdb", "author"]

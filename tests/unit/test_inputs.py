@@ -57,19 +57,32 @@ def test_every_form_of_the_list_gives_the_same_chains(write, folder):
     assert table["file"].tolist() == [str(files / name) for name in ("pdb1abc.ent.gz", "2ABC_A.pdb", "2abc_aa.CIF")]
 
 
-def test_entries_of_a_folder_may_have_any_name_without_an_underscore(folder):
-    names = ["1abc-assembly1.mmcif.gz", "T1024.pdb", "pdbx.cif", "pdb12.ent", "AF-P1-F1.v4.cif", "x_A.pdb"]
-    expected = ["1abc-assembly1", "AF-P1-F1.v4", "T1024", "pdb12", "pdbx", "x_A"]
+def test_entries_of_a_folder_may_have_any_name(folder):
+    names = ["1abc-assembly1.mmcif.gz", "T1024.pdb", "pdbx.cif", "pdb12.ent", "AF-P1-F1-model_v4.cif", "x_A.pdb"]
+    expected = ["1abc-assembly1", "AF-P1-F1-model-v4", "T1024", "pdb12", "pdbx", "x-A"]
     assert ids(folder(*names)) == expected
 
 
-@pytest.mark.parametrize(
-    "name", ["é.cif", "a b.pdb", "a_b_c.pdb", "x_ABCDE.cif", "-x.cif", "x;rm.cif", "x" * 60 + ".cif"]
-)
+@pytest.mark.parametrize("name", ["é.cif", "a b.pdb", "_x.pdb", "-x.cif", "x;rm.cif", "x" * 60 + ".cif"])
 def test_files_that_no_id_can_be_made_of_are_named(folder, name):
     with pytest.raises(TableError, match="not named like an entry or a chain") as fault:
         ids(folder("1abc.cif", name))
     assert name in str(fault.value)
+
+
+def test_a_changed_file_of_a_folder_is_another_record(folder):
+    files = folder("1abc.cif")
+    none = inputs.read_targets(_empty_targets(files))
+    before = inputs.records(inputs.read_chains(files), none)["1abc"]
+    (files / "1abc.cif").write_text("data_other\n")
+    after = inputs.records(inputs.read_chains(files), none)["1abc"]
+    assert before != after and {**before, "stamp": ""} == {**after, "stamp": ""}
+
+
+def _empty_targets(folder):
+    path = folder.parent / "targets.tsv"
+    path.write_text("target\tchain\tclass\n")
+    return path
 
 
 def test_two_files_of_one_entry_are_told(folder):
@@ -168,11 +181,11 @@ def test_a_target_never_shares_its_id_with_a_chain_or_what_an_entry_stands_for(w
 def test_every_record_tells_a_job_what_to_read(write):
     targets = write("targets.tsv", "target\tchain\tclass\tauth_range\nT1\t1abc_B\thard\t5-9\nT2\t\thard\t\n")
     found = inputs.records(*inputs.read_inputs(["1abc_A", "2abc"], targets))
-    known = {"auth_range": "", "file": "", "target": False}
+    known = {"auth_range": "", "file": "", "stamp": "", "target": False}
     assert list(found.values()) == [
         {"id": "1abc_A", "entry": "1abc", "chain": "A", **known},
         {"id": "2abc", "entry": "2abc", "chain": "", **known},
-        {"id": "T1", "entry": "1abc", "chain": "B", "auth_range": "5-9", "file": "", "target": True},
+        {"id": "T1", "entry": "1abc", "chain": "B", **known, "auth_range": "5-9", "target": True},
         {"id": "T2", "entry": "", "chain": "", **known, "target": True},
     ]
 

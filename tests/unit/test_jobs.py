@@ -6,6 +6,13 @@ import os
 from hardfold import jobs
 
 
+def test_the_quality_control_in_a_line(tmp_path):
+    path = tmp_path / "qc.tsv"
+    assert jobs.quality_note(path) == ""
+    path.write_text("chain\tstatus\treason\na\tkept\t\nb\tdropped\tempty file\nc\tkept\t\n")
+    assert jobs.quality_note(path) == f"chains and targets: 2 kept, 1 dropped, with reasons in {path}"
+
+
 def test_shards_hold_every_id_once_in_order():
     ids = [f"c{i:03d}" for i in range(23)]
     shards = jobs.shards(ids, 10, "chains")

@@ -3,6 +3,8 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hardfold import leakage, splits, tables
 from hardfold.structure.chain import Chain, save_chains
@@ -264,3 +266,53 @@ def test_the_remote_homologue_is_found_through_its_family_alone(built):
 def test_the_tables_depend_on_no_order_and_no_thread_count(built):
     before = {name: (built[0] / f"{name}.tsv").read_bytes() for name in ("assignment", "audit", "dropped")}
     assert build(built[0], ["2.h5", "0.h5", "1.h5"], threads=2) == before
+
+
+def search_planted(query, others):
+    """The hits of the target `query` among its planted copies and strangers, by subject."""
+    sequences = pd.Series({"T1": query, **others}).sort_index()
+    split = pd.Series("train", sequences.index).where(sequences.index != "T1", "target")
+    return leakage.find_hits(sequences, split, LIMITS, threads=1).set_index("subject")
+
+
+@needs_mmseqs
+@pytest.mark.parametrize("repeats", ["Q" * 60, "GS" * 15 + "H" * 20 + "GSGSGS"])
+def test_near_copies_of_low_complexity_leak(repeats):
+    random = np.random.default_rng(SEED)
+    other, stranger = ("".join(random.choice(LETTERS, length)) for length in (60, 120))
+    # Neither whole within the other, so that only the search can tell.
+    hits = search_planted(repeats + "W", {"1cop_A": repeats + other, "1str_A": stranger})
+    assert hits.index[hits["leak"]].tolist() == ["1cop_A"]
+    assert hits.loc["1cop_A", "identity"] >= 0.9
+
+
+@needs_mmseqs
+def test_strangers_of_one_biased_composition_stay():
+    random = np.random.default_rng(SEED)
+    query, *others = ("".join(random.choice(list("EKAL"), 90)) for _ in range(6))
+    assert not search_planted(query, {f"1st{i}_A": letters for i, letters in enumerate(others)})["leak"].any()
+
+
+def test_equal_and_contained_sequences_leak_where_no_search_finds_them(monkeypatch):
+    columns = ["query", "subject", "identity", "coverage", "evalue"]
+    monkeypatch.setattr(
+        leakage.mmseqs, "search", lambda *_, **__: pd.DataFrame(columns=columns).astype({"evalue": float})
+    )
+    sequences = pd.Series({"T1": "QQQQA", "a": "QQQQA", "b": "WQQQQAW", "c": "QQQQ", "d": "QQQW", "e": "AQQQQ"})
+    split = pd.Series(["target", *["train"] * 5], sequences.index)
+    found = leakage.find_hits(sequences, split, LIMITS, threads=1)
+    assert found[["query", "subject", "leak"]].values.tolist() == [["T1", other, True] for other in "abc"]
+    table = pd.DataFrame({"proposed": split, "cluster": sequences.index, "entry": "", "release_date": ""})
+    pairs = leakage.leaks(table, found)
+    table["split"] = leakage.drop(table, pairs, "")
+    assert table.index[table["split"] == "dropped"].tolist() == ["a", "b", "c"]
+    (row,) = leakage.audit_rows(table, found, pairs, "").to_dict("records")
+    assert (row["nearest_training"], row["identity"], row["dropped_for_it"]) == ("a", 1.0, "a,b,c")
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.text("AQ", min_size=1, max_size=6), min_size=1, max_size=8))
+def test_contained_sequences_are_those_python_finds(letters):
+    found = leakage.contained(pd.Series(letters))
+    expected = [(i, j) for i, a in enumerate(letters) for j, b in enumerate(letters) if i != j and a in b]
+    assert list(found.itertuples(index=False, name=None)) == expected

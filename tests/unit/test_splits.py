@@ -1,3 +1,5 @@
+import shutil
+
 import h5py
 import numpy as np
 import pandas as pd
@@ -5,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hardfold import splits
+from hardfold import inputs, splits
 from hardfold.splits import SplitError
 from hardfold.structure.chain import Chain, save_chains
 
@@ -26,6 +28,13 @@ def test_chains_are_linked_by_clusters_and_entries():
     clusters = pd.Series(["x", "y", "y", "z", "w"], index=ids)
     groups = splits.link(clusters, pd.Series([id[:4] for id in ids], index=ids))
     assert groups.to_dict() == dict.fromkeys(ids[:4], "1aaa_A") | {"1ccc_A": "1ccc_A"}
+
+
+@pytest.mark.skipif(not shutil.which("mmseqs"), reason="needs MMseqs2")
+def test_equal_sequences_are_of_one_cluster_whatever_their_complexity():
+    sequences = {"a": "Q" * 60, "b": "GS" * 23, "c": "Q" * 60, "d": "GS" * 23, "e": "MKTAYIAKQRQISFVKSHFSRQLEERLGLIEVQ"}
+    clusters = splits.mmseqs.cluster(sequences, identity=0.3, coverage=0.8, threads=1)
+    assert clusters.to_dict() == {"a": "a", "b": "b", "c": "a", "d": "b", "e": "e"}
 
 
 def test_whole_clusters_fill_the_fractions():
@@ -128,6 +137,14 @@ def test_sequences_are_read_without_coordinates(tmp_path):
     chains = pd.DataFrame({"chain": ["1abc_A"], "split": [""]})
     targets = pd.DataFrame(columns=["target", "entry", "release_date"])
     assert splits.read_proteins([tmp_path / "chains.h5"], chains, targets)["sequence"].tolist() == ["ACD"]
+
+
+def test_a_chain_that_nobody_asked_for_is_refused(tmp_path):
+    save(tmp_path / "chains.h5", {"1abc_A": "ACD", "2abc_A": "ACD"})
+    (tmp_path / "targets.tsv").write_text("target\tchain\tclass\n")
+    lists = inputs.read_inputs(["1abc"], tmp_path / "targets.tsv")
+    with pytest.raises(SplitError, match="2abc_A: in no list of chains and no target"):
+        splits.read_proteins([tmp_path / "chains.h5"], *lists)
 
 
 def test_no_chain_at_all_is_told(tmp_path):

@@ -1,7 +1,15 @@
 # What every stage shares: the checked configuration, the shards, the names of experiments and arms.
 import re
 
-from hardfold.config import ConfigError, check, check_files, resolve_experiments
+from snakemake.logging import logger
+
+from hardfold.config import (
+    ConfigError,
+    check,
+    check_files,
+    demo_leftovers,
+    resolve_experiments,
+)
 from hardfold.contact.keys import embedding_entries
 from hardfold.inputs import read_inputs, records
 from hardfold.jobs import library_hashes as library, memory, runtime, shards
@@ -19,6 +27,9 @@ try:
         )
 except (ConfigError, TableError) as fault:
     raise WorkflowError(str(fault)) from None
+
+if leftovers := demo_leftovers(config):
+    logger.warning(f"still those of the embedded demo: {', '.join(leftovers)}")
 
 SPLITS = ["train", "validation", "test", "target"]
 EXPERIMENT_SPLITS = SPLITS[:3]

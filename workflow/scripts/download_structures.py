@@ -8,5 +8,6 @@ download_shard(
     table=snakemake.output.table,
     mirror=snakemake.params.mirror,
     archive=snakemake.params.archive,
+    cache=snakemake.params.cache,
     offline=snakemake.params.offline,
 )

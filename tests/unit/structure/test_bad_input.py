@@ -45,8 +45,8 @@ def run(tmp_path):
         table.write_text("target\tchain\tclass\n" + targets)
         records = list(inputs.records(*inputs.read_inputs(chains, table)).values())
         download_shard(
-            records=records, mirror=[str(path) for path in mirror], archive="https://archive.invalid", offline=True,
-            folder=work / "raw", table=work / "raw.tsv",
+            records=records, mirror=[str(path) for path in mirror], archive="https://archive.invalid",
+            cache=work / "cache", offline=True, folder=work / "raw", table=work / "raw.tsv",
         )  # fmt: skip
         extract_shard(
             records=records, folder=work / "raw", downloads=work / "raw.tsv", limits=LIMITS, chains=work / "chains.h5",

@@ -7,7 +7,7 @@ from hardfold.structure.chain import Chain, load_chains, save_chains
 
 
 def test_saved_chains_load_back_equal_and_bytes_repeat(tmp_path, example):
-    unknown = replace(example, id="2abc_A", resolution=None, method="")
+    unknown = replace(example, id="2abc_A", resolution=None, method="", deposited=False)
     for name in ("a.h5", "b.h5"):
         save_chains(tmp_path / name, [example, unknown])
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()

@@ -59,6 +59,25 @@ def test_without_a_sequence_the_residues_present_are_the_sequence(read):
     assert chain.sequence == "AW" and chain.mask.all() and chain.auth_numbers == ("3", "7")
 
 
+def test_without_a_sequence_gaps_in_rising_numbers_are_unresolved(tmp_path):
+    path = tmp_path / "a.pdb"
+
+    def read(*seqids, **options):
+        path.write_text(pdb([pdb_residue(number, "ALA", icode=icode) for number, icode in seqids]))
+        return read_chain(path, "B", **options)
+
+    chain = read((3, " "), (4, " "), (7, " "))
+    assert (chain.sequence, chain.auth_numbers, chain.deposited) == ("AAXXA", ("3", "4", "", "", "7"), False)
+    assert chain.mask.tolist() == [True, True, False, False, True] and chain.modified == ()
+    assert read((3, " "), (4, " "), (7, " "), auth_range=(4, 6)).sequence == "AXX"
+    for other in (
+        [(3, " "), (4, " "), (9, " ")],  # more than twice as long
+        [(3, " "), (5, "A"), (6, " ")],
+        [(4, " "), (3, " "), (6, " ")],
+    ):
+        assert read(*other).sequence == "AAA"
+
+
 def test_unknown_metadata_stay_unknown(read):
     text = mmcif([residue(1, "ALA"), residue(2, "ALA")], "ALA ALA", "_exptl.method ?\n_refine.ls_d_res_high ?\n")
     chain = read(text)
@@ -219,6 +238,23 @@ def test_auth_range_reaches_unresolved_ends_where_the_file_numbers_them(read):
     scheme += "".join(f"A {position} {position + 100}\n" for position in range(1, 7))
     text = mmcif([residue(3, "ASP", auth=103)], "ALA CYS ASP GLU PHE GLY", scheme)
     assert read(text, auth_range=(102, 105)).sequence == "CDEF"
+
+
+def test_auth_range_numbers_unresolved_residues_by_their_neighbours(read):
+    sequence = "ALA CYS ASP GLU PHE GLY HIS ILE LYS LEU"
+    text = mmcif([residue(3, "ASP", auth=103), residue(5, "PHE", auth=105), residue(8, "ILE", auth=208)], sequence)
+    assert read(text, auth_range=(101, 105)).sequence == "ACDEF"
+    assert read(text, auth_range=(104, 104)).sequence == "E"  # unresolved as a whole
+    assert read(text, auth_range=(105, 209)).sequence == "FGHIK"
+    assert read(text, auth_range=(50, 999)).sequence == "ACDEFGHIKL"
+    for auth_range, end in (((102, 106), 106), ((150, 210), 150), ((207, 210), 207)):
+        with pytest.raises(StructureError, match=f"numbers no unresolved residues about {end}, .* use mmCIF"):
+            read(text, auth_range=auth_range)
+    # Numbers that fall: the first residues of the gap may be 106 and 107.
+    falling = text.replace(" 208 B ", " 8 B ")
+    assert read(falling, auth_range=(8, 9)).sequence == "IK"
+    with pytest.raises(StructureError, match="about 107"):
+        read(falling, auth_range=(102, 107))
 
 
 def test_pdb_file_with_seqres_and_a_gap(tmp_path):

@@ -93,6 +93,10 @@ def test_deposited_entry_as_a_pdb_file_with_seqres(tmp_path):
             theirs.resolution,
         )
         np.testing.assert_array_equal(ours.coordinates, theirs.coordinates)
+    # The unresolved residues at the ends of a range are numbered by the mmCIF's scheme alone.
+    ours, theirs = (entry.chain("C", (174, 234)) for entry in (written, deposited))
+    assert len(ours.sequence) == 61 and ours.mask.sum() == 39
+    assert (ours.sequence, ours.auth_numbers) == (theirs.sequence, theirs.auth_numbers)
 
 
 @needs("train/pdownb.tar.xz")

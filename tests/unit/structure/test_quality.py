@@ -58,6 +58,7 @@ def test_unknown_metadata_are_named_and_drop_nothing(example):
     chain = replace(example, method="", resolution=None, release_date="")
     assert unknown_fields(chain) == ["resolution", "method", "release_date"]
     assert drop_reason(chain, LIMITS) == ""
+    assert unknown_fields(replace(example, deposited=False)) == ["sequence"]
 
 
 @pytest.mark.parametrize(

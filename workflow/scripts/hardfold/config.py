@@ -158,6 +158,23 @@ def search_database(alignments: dict) -> tuple[str, str]:
     return f"results/alignments/database/pool{suffix}", database or pool
 
 
+def demo_leftovers(config: dict) -> list[str]:
+    """The keys that still name the embedded demo's files in a run of other chains."""
+    inputs, alignments = config["inputs"], config["alignments"]
+    named = {
+        "inputs.targets": inputs["targets"],
+        "inputs.mirror": " ".join(mirrors(config)),
+        "alignments.pool": search_database(alignments)[1],
+    }
+    if _is_demo(str(inputs["chains"])):
+        return []
+    return [key for key, path in named.items() if _is_demo(path)]
+
+
+def _is_demo(path: str) -> bool:
+    return "resources/demo/" in path
+
+
 def mirrors(config: dict) -> list[str]:
     """The mirror folders, in the order of search."""
     mirror = config["inputs"]["mirror"]

@@ -21,7 +21,7 @@ COLUMNS = ["id", "entry", "file", "numbering", "source", "sha256", "sequence", "
 SUFFIXES = (".cif.gz", ".cif", ".mmcif.gz", ".mmcif", ".pdb.gz", ".pdb", ".ent.gz", ".ent")  # the first found counts
 ATTEMPTS = 5
 TIMEOUT = (10, 60)  # seconds to connect, and between two pieces of the body
-LONGEST_WAIT = 60.0  # seconds between two attempts, whatever the server asks for
+LONGEST_WAIT = 600.0  # seconds that a server may ask to wait before the next attempt; above it is not asked again
 GIVE_UP = 3  # entries in a row that the network failed for: the archive is not asked for the rest of the shard
 BUSY = {429, 500, 502, 503, 504}
 
@@ -47,14 +47,15 @@ class NetworkFault(MissingEntry):
 
 
 def download_shard(
-    *, records: list[dict], mirror: list[str], archive: str, offline: bool, folder: Path, table: Path
+    *, records: list[dict], mirror: list[str], archive: str, cache: Path, offline: bool, folder: Path, table: Path
 ) -> None:
     """Put the file of each record (`inputs.records`) into `folder` and write a row for each.
 
     file: its name in the folder, an entry's once for all its records. numbering: `position` for a target found under
     its own name (a native as scored; sequence: its `<target>.fasta`, if a mirror has one), else `author`. What cannot
-    be had is a row with the reason. Raises DownloadError if the network failed for several entries in a row or for
-    all, or if a mirror folder does not exist.
+    be had is a row with the reason. What the archive sends is kept in the folder `cache`. Raises DownloadError if the
+    network failed for an entry, however often it was tried (an outage must not become a smaller data set), or if a
+    mirror folder does not exist.
     """
     for path in mirror:
         if not Path(path).is_dir():
@@ -72,19 +73,19 @@ def download_shard(
                     if path:
                         found[stem] = _take(record, stem, path, mirror, folder)
                     else:
-                        found[stem] = _fetch_entry(record, session, archive, offline, folder)
+                        found[stem] = _fetch_entry(record, session, archive, Path(cache), offline, folder)
                         in_a_row = 0
                 except MissingEntry as fault:
                     logging.warning("%s: %s", stem, fault)
                     found[stem] = {"source": fault.source, "reason": str(fault)}
                     in_a_row = in_a_row + 1 if isinstance(fault, NetworkFault) else 0
                     faults += [fault] if isinstance(fault, NetworkFault) else []
-            # An outage must not become a smaller data set.
             if in_a_row == GIVE_UP:
-                raise DownloadError(f"{GIVE_UP} entries in a row could not be fetched from {archive}: {faults[0]}")
+                break
             rows.append({"id": record["id"], "entry": record["entry"], **found[stem]})
-    if found and len(faults) == len(found):
-        raise DownloadError(f"none of {len(found)} entries could be fetched from {archive}: {faults[0]}")
+    if faults:
+        where = ", ".join(fault.source for fault in faults)
+        raise DownloadError(f"the network failed for {where} ({faults[0]}); run again: {cache} keeps what came")
     tables.write(table, rows, COLUMNS)
 
 
@@ -114,7 +115,9 @@ def _take(record, stem, path, mirror, folder):
     suffix = next(suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix))
     row = {"file": f"{stem}{suffix}", "numbering": "author", "source": path}
     row["sha256"] = _copy(path, Path(folder, row["file"]))
-    if record["target"] and stem not in (record["entry"], f"{record['entry']}_{record['chain']}"):
+    deposited = (record["entry"], f"{record['entry']}_{record['chain']}")
+    # Without a chain the file is the target, even if it is called like its entry.
+    if record["target"] and (not record["chain"] or stem not in deposited):
         row["numbering"], name = "position", f"{stem}.fasta"
         if sequence := next((home for home in mirror if os.path.isfile(os.path.join(home, name))), None):
             row |= {"sequence": name, "sequence_sha256": _copy(Path(sequence, name), Path(folder, name))}
@@ -133,25 +136,32 @@ def _copy(path, target):
         return _checked_sha256(temporary, path)
 
 
-def _fetch_entry(record, session, archive, offline, folder):
+def _fetch_entry(record, session, archive, cache, offline, folder):
     """The row's fields for an entry of the archive, once it is fetched."""
     entry = record["entry"]
     if not record["chain"] and record["target"]:
         raise MissingEntry("not in the mirror, and without a chain id the archive has nothing to ask for")
     if offline:
         raise MissingEntry("not in the mirror, and inputs.offline forbids the archive")
-    url, file = f"{archive}/{entry[1:3]}/{entry}.cif.gz", Path(folder, f"{entry}.cif.gz")
-    return {"file": file.name, "numbering": "author", "source": url, "sha256": fetch(session, url, file)}
+    name = f"{entry}.cif.gz"
+    url, kept = f"{archive}/{entry[1:3]}/{name}", cache / entry[1:3] / name
+    if not kept.is_file():
+        fetch(session, url, kept)
+    return {"file": name, "numbering": "author", "source": url, "sha256": _copy(kept, Path(folder, name))}
 
 
 def _wait(state):
     """Seconds before the next attempt: what the server asked for, else 1, 2, 4, ..."""
     asked = state.outcome.exception().wait
-    return min(LONGEST_WAIT, 2.0 ** (state.attempt_number - 1) if asked is None else asked)
+    return 2.0 ** (state.attempt_number - 1) if asked is None else asked
+
+
+def _is_worth_another(fault):
+    return isinstance(fault, NetworkFault) and (fault.wait or 0) <= LONGEST_WAIT
 
 
 @tenacity.retry(
-    retry=tenacity.retry_if_exception_type(NetworkFault),
+    retry=tenacity.retry_if_exception(_is_worth_another),
     stop=tenacity.stop_after_attempt(ATTEMPTS),
     wait=_wait,
     before_sleep=tenacity.before_sleep_log(logging.getLogger(__name__), logging.WARNING),
@@ -169,7 +179,9 @@ def fetch(session: requests.Session, url: str, target: Path) -> str:
             if not response.url.startswith(url.partition(":")[0]):
                 raise MissingEntry(f"sent on to {response.url}, which is not secure", url)
             if response.status_code in BUSY:
-                raise NetworkFault(f"HTTP status {response.status_code}", url, _retry_after(response))
+                wait = _retry_after(response)
+                asked = f", asks to wait {wait:.0f} s" if wait else ""
+                raise NetworkFault(f"HTTP status {response.status_code}{asked}", url, wait)
             if response.status_code != requests.codes.ok:
                 raise MissingEntry(f"HTTP status {response.status_code}", url)
             with tables.whole_file(target) as temporary:

@@ -18,9 +18,9 @@ SAFE_ID = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}"
 CHAIN_NAME = r"[A-Za-z0-9]{1,4}"
 _PDB_ID = r"[0-9][a-z0-9]{3}"
 _CHAIN_ID = rf"{_PDB_ID}_{CHAIN_NAME}"
-_PDB_ENTRY = re.compile(rf"{_PDB_ID}\Z")
-# The stem of `1abc.cif`, `pdb1abc.ent` or `1abc_A.pdb`; an entry of a folder may have any name without '_'.
-_STEM = re.compile(rf"(?:(?i:pdb)(?=[0-9][A-Za-z0-9]{{3}}\Z))?([A-Za-z0-9][A-Za-z0-9.-]{{0,58}})(?:_({CHAIN_NAME}))?\Z")
+# The stem of `1abc.cif`, `pdb1abc.ent` or `1abc_A.pdb`, and any other name.
+_PDB_STEM = re.compile(rf"(?:(?i:pdb)(?!.*_))?([0-9][A-Za-z0-9]{{3}})(?:_({CHAIN_NAME}))?\Z")
+_ANY_STEM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,58}\Z")
 _SUFFIX = re.compile(r"\.(cif|mmcif|pdb|ent)(\.gz)?\Z", re.IGNORECASE)
 
 
@@ -37,15 +37,16 @@ def read_inputs(chains: str | list[str], targets: str) -> tuple[pd.DataFrame, pd
 
 def records(chains: pd.DataFrame, targets: pd.DataFrame) -> dict[str, dict]:
     """What jobs must know of each chain, entry and target, by id: id, entry, chain (the author's name; empty for a
-    whole entry and for a target without one), auth_range, file (its own, in a folder of structures), target (a bool).
+    whole entry and for a target without one), auth_range, file (its own, in a folder of structures), stamp (of that
+    file: another size or time is another job), target (a bool).
     """
     found = {}
     for table, key in ((chains, "chain"), (targets, "target")):
-        columns = [table[column].tolist() for column in (key, "entry", "chain", "auth_range", "file")]
-        for id, entry, chain, auth_range, file in zip(*columns, strict=True):
+        columns = [table[column].tolist() for column in (key, "entry", "chain", "auth_range", "file", "stamp")]
+        for id, entry, chain, auth_range, file, stamp in zip(*columns, strict=True):
             name = chain.partition("_")[2]
             found[id] = {"id": id, "entry": entry, "chain": name, "auth_range": auth_range, "file": file}
-            found[id]["target"] = key == "target"
+            found[id] |= {"stamp": stamp, "target": key == "target"}
     return found
 
 
@@ -160,17 +161,29 @@ def _read_ids(source):
 def _list_folder(folder):
     """The same of a folder's structure files; PDB ids become lower case."""
     with os.scandir(folder) as found:
-        names = sorted(file.name for file in found if _SUFFIX.search(file.name) and not file.name.startswith("."))
+        files = [file for file in found if _SUFFIX.search(file.name) and not file.name.startswith(".")]
+        stamps = {file.name: _stamp(file) for file in files}
     rows = []
-    for name in names:
-        stem = _STEM.match(_SUFFIX.sub("", name))
-        if not stem:
-            rule = "letters, digits, '.' and '-', with '_' before a chain of up to 4 letters and digits"
+    for name in sorted(stamps):
+        stem = _SUFFIX.sub("", name)
+        if pdb := _PDB_STEM.match(stem):
+            entry, chain = pdb[1].lower(), pdb[2]
+        elif _ANY_STEM.match(stem):
+            entry, chain = stem.replace("_", "-"), None  # '_' stands before a chain's name
+        else:
+            rule = "up to 59 letters, digits, '.', '-' and '_'"
             raise TableError(f"{os.path.join(folder, name)!r}: not named like an entry or a chain ({rule})")
-        entry, chain = stem.groups()
-        entry = entry.lower() if _PDB_ENTRY.match(entry.lower()) else entry
-        rows.append([f"{entry}_{chain}" if chain else entry, entry, os.path.join(folder, name), "", ""])
-    return pd.DataFrame(rows, names, ["chain", "entry", "file", "auth_range", "split"], dtype=str), f"{folder}/"
+        rows.append([f"{entry}_{chain}" if chain else entry, entry, os.path.join(folder, name), stamps[name], "", ""])
+    columns = ["chain", "entry", "file", "stamp", "auth_range", "split"]
+    return pd.DataFrame(rows, sorted(stamps), columns, dtype=str), f"{folder}/"
+
+
+def _stamp(file):
+    try:
+        status = file.stat()
+    except OSError:  # a dangling link: the job says so in the chain's row
+        return ""
+    return f"{status.st_size}:{status.st_mtime_ns}"
 
 
 def _complete(table, place, optional, *, whole_entries):
@@ -178,7 +191,7 @@ def _complete(table, place, optional, *, whole_entries):
     for column in ("entry", *optional):
         if column not in table:
             table[column] = ""
-    table["file"] = ""
+    table["file"] = table["stamp"] = ""
     given = table["entry"]
     _refuse(given, _unlike(rf"({_PDB_ID})?", given), place, "is not an entry such as 1abc, in lower case")
     chains = [

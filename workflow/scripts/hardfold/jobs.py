@@ -1,6 +1,7 @@
 """What the workflow needs to lay out jobs: shards, library hashes, resources, logs. Imports no torch, no pandas."""
 
 import ast
+import csv
 import functools
 import hashlib
 import logging
@@ -73,6 +74,15 @@ def runtime(base_minutes: int):
 def gpu_slots(devices: str = "/dev") -> int:
     """How many jobs that ask for a GPU run at once on this machine: one on its GPU, one a core where it has none."""
     return 1 if any(Path(devices).glob("nvidia[0-9]*")) else os.cpu_count()
+
+
+def quality_note(path: str) -> str:
+    """What the quality control did, in one line out of its table; empty before there is one."""
+    if not Path(path).is_file():
+        return ""
+    with open(path, encoding="utf-8", newline="") as handle:
+        status = [row["status"] for row in csv.DictReader(handle, delimiter="\t")]
+    return f"chains and targets: {status.count('kept')} kept, {status.count('dropped')} dropped, with reasons in {path}"
 
 
 def start_log(path: str) -> None:

@@ -25,36 +25,60 @@ SCORED = ["test", "target"]
 GENEROUS_EVALUE = 10.0  # the nearest training chain is shown even where it is no homologue
 # A pair's best alignment may be a short one that hides a longer one over the thresholds.
 FURTHER_ALIGNMENTS = 5
+COPY_IDENTITY = 0.9  # from which likeness counts although it may be one of composition alone
 
 
 def find_hits(sequences: pd.Series, split: pd.Series, limits: Mapping[str, float], threads: int) -> pd.DataFrame:
     """Training and validation chains found from held-out ones, a row a pair: query, subject, identity, coverage (of the
     shorter one, both fractions), evalue and leak, whether the pair crosses `limits`, those of splits.leakage.
 
-    Two MMseqs2 searches at its sensitivity. A generous one by sequence, low complexity not masked (it would hide a
-    histidine-rich chain's own copy): a pair leaks by e-value, identity and coverage of one of its local alignments. And
-    one by profile over all proteins, whose hits leak by e-value alone. Of the others only those over the coverage are
-    near at all: 60 % identity over ten residues is no relation.
+    Three MMseqs2 searches at its sensitivity. A generous one by sequence, low complexity not masked: a pair leaks by
+    e-value, identity and coverage of one of its local alignments. The same without MMseqs2's correction for biased
+    composition, which hides copies of low complexity (poly-Q, glycine and serine): only alignments of COPY_IDENTITY
+    count, as strangers of one biased composition look alike, too. And one by profile over all proteins, whose hits leak
+    by e-value alone. Of the others only those over the coverage are near at all: 60 % identity over ten residues is no
+    relation. A sequence that is the other, or whole within it, leaks without any search; its e-value may be missing.
     """
     held_out, exposed = split != "train", split.isin(EXPOSED)
     common = {"sensitivity": limits["sensitivity"], "threads": threads}
     unlimited = ["--max-seqs", 100000]
     options = ["-e", GENEROUS_EVALUE, "--mask", 0, "--alt-ali", FURTHER_ALIGNMENTS]
-    found = mmseqs.search(sequences[held_out], sequences[exposed], *unlimited, *options, **common)
+    unbiased = ["--comp-bias-corr", 0, "--min-seq-id", COPY_IDENTITY]
+    by_sequence = [
+        mmseqs.search(sequences[held_out], sequences[exposed], *unlimited, *options, *further, **common)
+        for further in ([], unbiased)
+    ]
+    found = pd.concat(by_sequence, ignore_index=True)
     options = ["-e", limits["evalue"], "--e-profile", limits["evalue"]]
     options += ["--num-iterations", limits["profile_iterations"]]
-    by_profile = mmseqs.search(sequences[held_out], sequences, *unlimited, *options, **common).assign(leak=True)
-    by_profile = by_profile[by_profile["subject"].map(exposed)]
-    in_profile = _pairs(found).isin(_pairs(by_profile))
+    by_profile = mmseqs.search(sequences[held_out], sequences, *unlimited, *options, **common)
+    copies = contained(sequences).assign(identity=1.0, coverage=1.0)
+    others = pd.concat([by_profile, copies, copies.rename(columns={"query": "subject", "subject": "query"})])
+    others = others[others["query"].map(held_out) & others["subject"].map(exposed)].assign(leak=True)
+    in_others = _pairs(found).isin(_pairs(others))
     covers = found["coverage"] >= limits["coverage"]
     found["crosses"] = covers & (found["evalue"] <= limits["evalue"]) & (found["identity"] >= limits["identity"])
-    found["leak"] = found["crosses"] | in_profile
+    found["leak"] = found["crosses"] | in_others
     # The numbers of the search by sequence count where it found the pair too, those that condemn the pair first.
-    found = found[covers | in_profile].sort_values(["crosses", "evalue"], ascending=[False, True])
-    hits = pd.concat([found, by_profile])
+    found = found[covers | in_others].sort_values(["crosses", "evalue"], ascending=[False, True])
+    hits = pd.concat([found, others])
     hits = hits[hits["query"] != hits["subject"]].drop_duplicates(["query", "subject"])
     columns = ["query", "subject", "identity", "coverage", "evalue", "leak"]
     return hits.sort_values(["query", "subject"], ignore_index=True)[columns].astype({"leak": bool})
+
+
+def contained(sequences: pd.Series) -> pd.DataFrame:
+    """Pairs of ids, query and subject, where the sequence of the query is that of the subject or whole within it."""
+    length = sequences.str.len().min()
+    starts = sequences.index.to_series().groupby(sequences.str[:length]).agg(list).to_dict()
+    pairs = {
+        (query, subject)
+        for subject, letters in sequences.items()
+        for start in range(len(letters) - length + 1)
+        for query in starts.get(letters[start : start + length], ())
+        if query != subject and letters.startswith(sequences[query], start)
+    }
+    return pd.DataFrame(sorted(pairs), columns=["query", "subject"])
 
 
 def _pairs(hits):
@@ -67,7 +91,7 @@ def leaks(proteins: pd.DataFrame, hits: pd.DataFrame) -> pd.DataFrame:
     known = proteins[["cluster", "entry"]].rename_axis("id").reset_index()
     queries = known[(proposed != "train").to_numpy()].rename(columns={"id": "query"})
     subjects = known[proposed.isin(EXPOSED).to_numpy()].rename(columns={"id": "subject"})
-    found = hits[hits["leak"]].sort_values(["evalue", "query", "subject"])[["query", "subject"]]
+    found = hits[hits["leak"]].sort_values(["evalue", "query", "subject"], na_position="first")[["query", "subject"]]
     reached = found.assign(cluster=found["subject"].map(proteins["cluster"])).drop_duplicates(["query", "cluster"])
     relations = {
         "near": found,
@@ -123,7 +147,8 @@ def audit_rows(proteins: pd.DataFrame, hits: pd.DataFrame, pairs: pd.DataFrame, 
     its entry is not known.
     """
     rows = proteins[proteins["split"].isin(["validation", *SCORED])]
-    by_evalue = hits.sort_values(["evalue", "identity", "subject"], ascending=[True, False, True])
+    order = {"ascending": [True, False, True], "na_position": "first"}  # no e-value: equal or contained
+    by_evalue = hits.sort_values(["evalue", "identity", "subject"], **order)
     nearest = by_evalue[by_evalue["subject"].map(proteins["proposed"]) == "train"].drop_duplicates("query")
     kept = by_evalue[by_evalue["subject"].map(proteins["split"]) == "train"].drop_duplicates("query")
     lost = _kept_pairs(proteins, pairs).sort_values("subject")

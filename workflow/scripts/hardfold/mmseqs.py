@@ -29,17 +29,21 @@ _FIELDS = {
 
 
 def cluster(sequences: Mapping[str, str], *options, identity: float, coverage: float, threads: int) -> pd.Series:
-    """Id -> the representative of its cluster (`mmseqs easy-cluster`); `coverage` of both sequences."""
+    """Id -> the representative of its cluster (`mmseqs easy-cluster`); `coverage` of both sequences.
+
+    Equal sequences, which MMseqs2 may part where their complexity is low, are always of one cluster.
+    """
+    sequences = pd.Series(sequences)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        write_fasta(work / "all.fasta", sequences)
+        write_fasta(work / "all.fasta", sequences.drop_duplicates())
         run_tool(
             *["mmseqs", "easy-cluster", work / "all.fasta", work / "clusters", work / "tmp", "--min-seq-id", identity],
             *["-c", coverage, "--cov-mode", 0, "--threads", threads, "-v", 1, *options],
         )
         with open(work / "clusters_cluster.tsv") as handle:
             members = {member: representative for representative, member in csv.reader(handle, delimiter="\t")}
-    return pd.Series({id: members[id] for id, _ in sequences.items()})
+    return sequences.map({sequences[member]: representative for member, representative in members.items()})
 
 
 def search(

@@ -72,6 +72,9 @@ def read_proteins(shards: Iterable[Path], chains: pd.DataFrame, targets: pd.Data
     records = {id: record for shard in shards for id, record in read_sequences(shard).items()}
     if not records:
         raise SplitError("no chain passed the structure checks")
+    named = {*chains["chain"], *targets["target"]}
+    if strangers := [id for id in records if id not in named and id.partition("_")[0] not in named]:
+        raise SplitError(f"{', '.join(strangers)}: in no list of chains and no target")
     proteins = pd.DataFrame.from_dict(records, orient="index", columns=["sequence", "release_date"]).sort_index()
     ids, targets = proteins.index.to_series(), targets.set_index("target")
     split_of = chains.set_index("chain")["split"]

@@ -10,6 +10,9 @@ from pathlib import Path
 from hardfold.alignment import AlignmentError, read_a3m
 from hardfold.search.provider import Provider
 
+# Raised by one where our own code makes something else of what a program found.
+_REVISION = 1
+
 
 class Cache:
     """a3m files in `folder`, one for each sequence as searched by `provider`."""
@@ -17,7 +20,7 @@ class Cache:
     def __init__(self, folder: Path, provider: Provider):
         """Raises OSError for a folder that cannot be written to."""
         self.folder = Path(folder)
-        self.decides = [provider.name, provider.version, provider.identity, provider.options]
+        self.decides = [_REVISION, provider.name, provider.version, provider.identity, provider.options]
         self.folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryDirectory(dir=self.folder).cleanup()
 

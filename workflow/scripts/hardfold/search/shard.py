@@ -63,6 +63,9 @@ def search_shard(
 
         rows = [row for id, row in taken.items() if id not in reasons]
         rows += progress(executor.map(finish, reasons), len(reasons), "alignments")
+    for row in rows:
+        if row["status"] == "failed" or "refused" in row["reason"]:
+            logging.warning("%s: %s", row["chain"], row["reason"])
     tables.write(table, rows, COLUMNS)
 
 

@@ -8,7 +8,8 @@ from hardfold.structure.chain import StructureError
 
 _NAMES = np.array(ATOMS, dtype="S8").view(np.int64)  # eight characters compare faster as a number
 NO_NUMBER = np.iinfo(np.int32).min
-_LARGEST = 1e5  # angstrom: a coordinate of this size is a fault of the file, and the atom absent
+# angstrom: a coordinate of this size is a fault of the file, and the atom absent; distances below fit float16
+_LARGEST = 1e4
 
 
 class Residues:

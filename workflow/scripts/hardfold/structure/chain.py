@@ -30,6 +30,7 @@ class Chain:
     release_date: str = ""  # YYYY-MM-DD
     nonstandard: int = 0  # residues that are neither one of the 20 nor selenomethionine
     modified: tuple[str, ...] = ()  # `12:MSE`, position and monomer where the letter is the parent's, or X
+    deposited: bool = True  # the sequence is a given one, not only that of the residues present
 
     @classmethod
     def from_atoms(cls, id: str, sequence: str, coordinates: np.ndarray, **source) -> "Chain":
@@ -60,7 +61,7 @@ def save_chains(path: Path, chains: Iterable[Chain]) -> None:
             group["mask"] = chain.mask
             group["auth_numbers"] = ",".join(chain.auth_numbers)
             group["modified"] = ",".join(chain.modified)
-            for name in ("label_chain", "method", "release_date", "nonstandard"):
+            for name in ("label_chain", "method", "release_date", "nonstandard", "deposited"):
                 group.attrs[name] = getattr(chain, name)
             if chain.resolution is not None:
                 group.attrs["resolution"] = chain.resolution
@@ -95,4 +96,5 @@ def _load(id, group):
         resolution=float(attributes["resolution"]) if "resolution" in attributes else None,
         release_date=attributes["release_date"],
         nonstandard=int(attributes["nonstandard"]),
+        deposited=bool(attributes.get("deposited", True)),
     )

@@ -7,7 +7,7 @@ better fit where independence counts: the tests compare with it. Our own figures
 
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from operator import ne
 from pathlib import Path
 
@@ -49,11 +49,13 @@ class Entry:
     def chain(self, name: str, auth_range: tuple[int, int] | None = None, id: str | None = None) -> Chain:
         """The chain of this auth id (its first polymer).
 
-        L is the deposited sequence (entity_poly_seq, else entity_poly's one-letter code; SEQRES), or that of the
-        residues present if the file has none. `auth_range` cuts it to the positions between the first and the last
-        residue numbered within, unresolved ones included. Of alternative locations the one whose backbone has the
-        highest occupancy counts, the first on a tie; of a microheterogeneous residue the variant listed first in the
-        sequence. An atom without finite coordinates is absent. Raises StructureError.
+        L is the deposited sequence (entity_poly_seq, else entity_poly's one-letter code; SEQRES). If the file has none
+        it is that of the residues present, X for those that the author's numbers skip. `auth_range` cuts it to the
+        positions between the first and the last residue numbered within, unresolved ones included: these are numbered
+        by pdbx_poly_seq_scheme, else by their resolved neighbours. Of alternative locations the one whose backbone has
+        the highest occupancy counts, the first on a tie; of a microheterogeneous residue the variant listed first in
+        the sequence. An atom without finite coordinates is absent. Raises StructureError, also where an end of the
+        range lies among unresolved residues that nothing numbers.
         """
         if name not in self._proteins:
             names = ", ".join(self.chains) or "none"
@@ -62,7 +64,11 @@ class Entry:
         places, monomers = protein.deposited()
         if auth_range:
             first, last = auth_range
-            numbers = self._scheme_numbers(protein.label) | dict(zip(places, protein.numbers, strict=True))
+            numbers = dict(zip(places, protein.numbers, strict=True))
+            if scheme := protein.monomers and self._scheme_numbers(protein.label):
+                numbers = scheme | numbers
+            else:
+                numbers = _number_gaps(numbers, len(monomers), auth_range)
             inside = [
                 place for place, number in numbers.items() if first <= number <= last and 0 <= place < len(monomers)
             ]
@@ -135,6 +141,7 @@ class Entry:
             label_chain=protein.label if self._block is not None else "",
             modified=tuple(f"{position}:{name}" for position, name in other),
             nonstandard=sum(name != "MSE" for _, name in other),
+            deposited=sequence is not None or any(monomers),
             **self._source,
         )
 
@@ -158,9 +165,17 @@ class _Protein:
     seqids: list[str] = field(default_factory=list)  # these with the insertion code
 
     def deposited(self):
-        """(place of each residue, monomers of the sequence); the residues in order where the file has no sequence."""
+        """(place of each residue, monomers of the sequence).
+
+        Where the file has no sequence the residues stand in order, with the gaps that rising numbers leave. Numbers
+        with insertion codes, or that would more than double the chain, say nothing about gaps.
+        """
         if not self.monomers:
             places = list(accumulate(map(ne, self.seqids, self.seqids[1:]), initial=0))
+            numbers = self.numbers
+            rising = numbers == sorted(numbers) and self.seqids == [str(number) for number in numbers]
+            if rising and numbers[-1] - numbers[0] < 2 * (places[-1] + 1):
+                places = [number - numbers[0] for number in numbers]
             return places, [""] * (places[-1] + 1)
         for label, seqid, name in zip(self.labels, self.seqids, self.names, strict=True):
             if not label or not 1 <= label <= len(self.monomers):
@@ -216,6 +231,29 @@ def _index(structure):
         protein.numbers = [model.numbers[row] for row in protein.rows]
         protein.seqids = [model.seqids[row] for row in protein.rows]
     return proteins, model
+
+
+def _number_gaps(resolved, length, auth_range):
+    """Place -> author's number: the resolved ones', and of the others those that their neighbours imply.
+
+    In a gap whose two sides disagree none is implied. Raises StructureError where an end of the range may lie there.
+    """
+    numbers, disputed = {}, []
+    ends = sorted(resolved.items())
+    for (left, low), (right, high) in pairwise(ends):
+        if high - low == right - left:
+            numbers |= {place: low + place - left for place in range(left + 1, right)}
+        elif right - left > 1:
+            # Whichever side is followed, or any numbers between them.
+            disputed.append(range(min(low, high - right + left) + 1, max(high, low + right - left)))
+    (first, low), (last, high) = ends[0], ends[-1]
+    numbers |= {place: low + place - first for place in range(first)}
+    numbers |= {place: high + place - last for place in range(last + 1, length)}
+    numbers |= resolved
+    for end in set(auth_range).difference(numbers.values()):
+        if any(end in gap for gap in disputed):
+            raise StructureError(f"the file numbers no unresolved residues about {end}, an end of the range: use mmCIF")
+    return numbers
 
 
 def _is_peptide(entity, residues):

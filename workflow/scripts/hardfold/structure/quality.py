@@ -1,6 +1,7 @@
 """Quality control: a shard's chains out of their files, those within the limits kept, a row for each."""
 
 import functools
+import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -66,8 +67,12 @@ def _why_unresolved(chain):
 
 
 def unknown_fields(chain: Chain) -> list[str]:
-    """The fields that the file leaves unknown, so that nothing could be checked against them."""
-    return [name for name in ("resolution", "method", "release_date") if not getattr(chain, name)]
+    """The fields that the file leaves unknown, so that nothing could be checked against them.
+
+    `sequence` is one of them where only the residues present tell it: the resolved fraction says little then.
+    """
+    unknown = [name for name in ("resolution", "method", "release_date") if not getattr(chain, name)]
+    return unknown if chain.deposited else [*unknown, "sequence"]
 
 
 def extract_shard(
@@ -99,6 +104,8 @@ def _kept(records, found, folder, limits, rows):
             rows.append(row)
             if row["status"] == "kept":
                 yield chain
+            else:
+                logging.warning("%s dropped: %s", id, row["reason"])
 
 
 def _read_record(record, download, folder, open_entry) -> dict[str, Chain | str]:
