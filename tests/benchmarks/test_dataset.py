@@ -4,7 +4,6 @@ Real chains and real alignments; processor time, best of three, of one process; 
 """
 
 import os
-import tarfile
 import time
 import zlib
 
@@ -46,15 +45,6 @@ CHUNKS = {
     "128 rows": lambda shape: (min(128, shape[0]), shape[1]),
     "128 x 128": lambda shape: tuple(min(128, size) for size in shape),
 }
-
-
-@pytest.fixture(scope="module")
-def pdb_files(tmp_path_factory):
-    """2,333 full-atom crystal chains, a PDB file each."""
-    folder = tmp_path_factory.mktemp("chains")
-    with tarfile.open(SHARED / "train/pdownb.tar.xz") as archive:
-        archive.extractall(folder, filter="data")
-    return sorted(folder.rglob("*.pdb"))
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ both sides, and only hardfold checks the file, so the ratio is not flattered.
 """
 
 import gc
-import tarfile
 import time
 from functools import partial
 
@@ -29,15 +28,6 @@ pytestmark = [
     pytest.mark.benchmark,
     pytest.mark.skipif(not SHARED.is_dir(), reason="the shared structures are not beside the repository"),
 ]
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    """2,333 full-atom crystal chains, a PDB file each."""
-    folder = tmp_path_factory.mktemp("chains")
-    with tarfile.open(SHARED / "train/pdownb.tar.xz") as archive:
-        archive.extractall(folder, filter="data")
-    return sorted(folder.rglob("*.pdb"))
 
 
 def read(path):
@@ -106,8 +96,8 @@ def _seconds(function, items):
     return time.process_time() - start
 
 
-def test_parse_geometry_and_quality_control(files):
-    sample = files[::16]
+def test_parse_geometry_and_quality_control(pdb_files):
+    sample = pdb_files[::16]
     chains = [chain for path in sample for chain in read(path)]
     arrays = [(chain.coordinates, chain.sequence) for chain in chains]
     (structure,) = milliseconds(sample, parse_file)
@@ -131,9 +121,9 @@ def test_parse_geometry_and_quality_control(files):
         ["stage", "hardfold", "Biopython", "ratio"],
         [[stage, f"{a:.2f}", f"{b:.2f}", f"{b / a:.1f}"] for stage, (a, b) in stages.items()],
     )
-    rate = len(files) / cpu_seconds(lambda: [ours(path) for path in files])
+    rate = len(pdb_files) / cpu_seconds(lambda: [ours(path) for path in pdb_files])
     print(f"\nOf `file to chain`, {structure:.2f} ms are the file, gemmi and the checks of the text.")
-    print(f"All {len(files)} files one after the other: {rate:.0f} chains a second and core.")
+    print(f"All {len(pdb_files)} files one after the other: {rate:.0f} chains a second and core.")
     seconds, slow = stages["all, in one go"]
     assert rate >= 40 and slow >= 10 * seconds
 

@@ -114,9 +114,7 @@ def _training_faults(name: str, options: dict):
 def check_files(config: dict) -> None:
     """Raise ConfigError unless the folders and files that the configuration names are there."""
     alignments, inputs = config["alignments"], config["inputs"]
-    named = {
-        "alignments.given": alignments["given"],
-    }
+    named = {"alignments.given": alignments["given"]}
     database, pool = search_database(alignments)
     if pool:
         named["alignments.database" if alignments["database"] else "alignments.pool"] = pool
@@ -160,14 +158,13 @@ def search_database(alignments: dict) -> tuple[str, str]:
 
 def demo_leftovers(config: dict) -> list[str]:
     """The keys that still name the embedded demo's files in a run of other chains."""
-    inputs, alignments = config["inputs"], config["alignments"]
-    named = {
-        "inputs.targets": inputs["targets"],
-        "inputs.mirror": " ".join(mirrors(config)),
-        "alignments.pool": search_database(alignments)[1],
-    }
-    if _is_demo(str(inputs["chains"])):
+    if _is_demo(str(config["inputs"]["chains"])):
         return []
+    named = {
+        "inputs.targets": config["inputs"]["targets"],
+        "inputs.mirror": " ".join(mirrors(config)),
+        "alignments.pool": search_database(config["alignments"])[1],
+    }
     return [key for key, path in named.items() if _is_demo(path)]
 
 

@@ -167,8 +167,8 @@ def _is_worth_another(fault):
     before_sleep=tenacity.before_sleep_log(logging.getLogger(__name__), logging.WARNING),
     reraise=True,
 )
-def fetch(session: requests.Session, url: str, target: Path) -> str:
-    """Download a file whole; returns its sha256. A `.gz` is read through before it counts.
+def fetch(session: requests.Session, url: str, target: Path) -> None:
+    """Download a file whole. A `.gz` is read through before it counts.
 
     Raises NetworkFault once the attempts are used up, MissingEntry at once for what no attempt can mend.
     """
@@ -188,7 +188,7 @@ def fetch(session: requests.Session, url: str, target: Path) -> str:
                 with open(temporary, "wb") as handle:
                     # urllib3 refuses a body that is shorter than its Content-Length.
                     shutil.copyfileobj(response.raw, handle)
-                return _checked_sha256(temporary, url, NetworkFault)
+                _checked_sha256(temporary, url, NetworkFault)
     except (requests.RequestException, urllib3.exceptions.HTTPError) as fault:
         raise NetworkFault(" ".join(f"{type(fault).__name__}: {fault}".split()), url) from fault
 

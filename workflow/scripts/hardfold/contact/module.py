@@ -14,7 +14,6 @@ from hardfold.contact.model import TASKS, ContactModel
 from hardfold.contact.samples import Samples
 from hardfold.contact.windows import cut, stitched
 from hardfold.contacts import pr_auc, resolved_pairs, roc_auc
-from hardfold.geometry import UNRESOLVED
 from hardfold.training import History, load_trained_state, require_finite, trained_state
 
 _LOSSES = [f"{split}_{name}" for split in ("train", "validation") for name in ("loss", *TASKS)]
@@ -104,7 +103,6 @@ class ContactModule(lightning.LightningModule):
     def _score(self, windows):
         for chain, predicted, _ in stitched(windows, self.lengths):
             probability, truth = predicted["contact"], self.validation_samples.chains[chain].contact_map
-            truth = np.where(np.isnan(probability), UNRESOLVED, truth)  # what no window sees is not scored
             for name, score in _SCORES.items():
                 self.scores[name].append(score(*resolved_pairs(probability, truth)))
 
