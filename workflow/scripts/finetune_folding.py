@@ -1,3 +1,6 @@
+from pathlib import Path
+
+from hardfold.dataset import Dataset
 from hardfold.folding.finetune import finetune
 from hardfold.jobs import start_log
 
@@ -6,11 +9,9 @@ finetune(
     arm=snakemake.wildcards.arm,
     seed=int(snakemake.wildcards.seed),
     weights=snakemake.input.weights,
-    train=snakemake.input.train,
-    validation=snakemake.input.validation,
-    adapter=snakemake.output.adapter,
-    history=snakemake.output.history,
-    record=snakemake.output.training,
+    train=Dataset(snakemake.input.train),
+    validation=Dataset(snakemake.input.validation),
+    output=Path(snakemake.output.training).parent,
     options=snakemake.params.options,
     threads=snakemake.threads,
 )

@@ -8,7 +8,7 @@ import torch
 from hardfold.dataset import Dataset
 from hardfold.folding import finetune as finetuning
 from hardfold.folding.finetune import HISTORY, convergence, finetune, step0_difference, validate
-from hardfold.folding.module import Crops, collate, fold, loss_parts, plan_steps, warmup_factor, weighted_sum
+from hardfold.folding.module import ChainSet, Crops, collate, fold, loss_parts, plan_steps, warmup_factor, weighted_sum
 from hardfold.folding.predict import predict_structures
 from hardfold.structure.parse import read_model
 from hardfold.training import NonFiniteLoss
@@ -34,10 +34,8 @@ def run(weights, data, folder, seed=1, **training):
         arm="disjoint",
         seed=seed,
         weights=weights,
-        **data,
-        adapter=folder / "adapter",
-        history=folder / "history.csv",
-        record=folder / "training.json",
+        **{split: Dataset(path) for split, path in data.items()},
+        output=folder,
         options=OPTIONS | {"training": OPTIONS["training"] | training},
         threads=1,
     )
@@ -47,8 +45,8 @@ def run(weights, data, folder, seed=1, **training):
 
 def test_crops_are_contiguous_and_padded(data):
     crops = Crops(Dataset(data["train"]), 10)
-    ids = crops.dataset.ids
-    record = crops.dataset[ids[2]]
+    ids = crops.ids
+    record = crops.chains[ids[2]]
     sample = crops[2, 5]
     assert sample.sequence == record.sequence[5:15]
     assert torch.equal(sample.coordinates, torch.tensor(record.coordinates[5:15]))
@@ -109,6 +107,14 @@ def test_two_runs_of_a_seed_are_equal_and_of_two_seeds_are_not(weights, data, tm
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
     for file in files[:2]:
         assert (tmp_path / "a" / file).read_bytes() != (tmp_path / "c" / file).read_bytes()
+
+
+def test_chains_in_memory_train_as_those_of_a_file(weights, data, tmp_path):
+    records = {record.id: record for record in Dataset(data["train"])}
+    for name, train in (("file", Dataset(data["train"])), ("memory", ChainSet(records))):
+        settings = {"arm": "a", "seed": 1, "weights": weights, "options": OPTIONS, "threads": 1}
+        finetune(**settings, train=train, validation=Dataset(data["validation"]), output=tmp_path / name)
+    assert (tmp_path / "file/history.csv").read_bytes() == (tmp_path / "memory/history.csv").read_bytes()
 
 
 def test_training_lowers_the_training_loss(weights, data, tmp_path):

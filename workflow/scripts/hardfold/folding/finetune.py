@@ -12,11 +12,20 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from hardfold import scoring
-from hardfold.dataset import Dataset
 from hardfold.folding.adapters import adapted_modules, add_adapter, save_adapter
 from hardfold.folding.losses import CA
 from hardfold.folding.model import checkpoint_blocks, load_model
-from hardfold.folding.module import PARTS, Crops, FoldingModule, collate, fold, loss_parts, plan_steps, weighted_sum
+from hardfold.folding.module import (
+    PARTS,
+    Chains,
+    Crops,
+    FoldingModule,
+    collate,
+    fold,
+    loss_parts,
+    plan_steps,
+    weighted_sum,
+)
 from hardfold.folding.predict import fold_sequence
 from hardfold.tables import write_json
 from hardfold.trainer import ProgressLog, build_trainer
@@ -31,11 +40,11 @@ PLATEAU = 0.01
 
 
 @torch.no_grad()
-def validate(model: nn.Module, dataset: Dataset, weights: Mapping[str, float], recycles: int) -> dict[str, float]:
+def validate(model: nn.Module, chains: Chains, weights: Mapping[str, float], recycles: int) -> dict[str, float]:
     """Means over the whole chains, one at a time: loss and its parts, TM-score and lDDT-CA of the prediction."""
     place, rows = next(model.parameters()).device, []
-    for index in range(len(dataset.ids)):
-        batch = to_device(collate([Crops(dataset)[index, 0]]), place)
+    for index in range(len(chains.ids)):
+        batch = to_device(collate([Crops(chains)[index, 0]]), place)
         output = fold(model, batch, recycles)
         parts = loss_parts(output, batch, weights["fape_clamped"])
         resolved = batch["resolved"][0].cpu().numpy()
@@ -55,8 +64,8 @@ def to_device(batch: Mapping, place: torch.device) -> dict:
 class Recorder(lightning.Callback):
     """A history row a step; the validation chains at step 0, every `every` steps and after the last."""
 
-    def __init__(self, history: History, dataset: Dataset, every: int, steps: int):
-        self.history, self.dataset, self.every, self.steps = history, dataset, every, steps
+    def __init__(self, history: History, chains: Chains, every: int, steps: int):
+        self.history, self.chains, self.every, self.steps = history, chains, every, steps
         self.validated: dict[int, float] = {}
 
     def on_train_start(self, trainer, module):
@@ -69,7 +78,7 @@ class Recorder(lightning.Callback):
 
     def _validate(self, module, step):
         module.eval()
-        figures = validate(module.model, self.dataset, module.weights, module.recycles)
+        figures = validate(module.model, self.chains, module.weights, module.recycles)
         module.train()
         self.validated[step] = figures["validation_loss"]
         message = "step %d: validation loss %.4f, TM-score %.3f"
@@ -103,29 +112,26 @@ def finetune(
     arm: str,
     seed: int,
     weights: Path,
-    train: Path,
-    validation: Path,
-    adapter: Path,
-    history: Path,
-    record: Path,
+    train: Chains,
+    validation: Chains,
+    output: Path,
     options: Mapping,
     threads: int,
 ) -> None:
-    """Adapt the model in `weights` to the chains of `train`; write the adapter, the history and training.json.
+    """Adapt the model in `weights` to the chains of `train`; write adapter/, history.csv and training.json to `output`.
 
-    options: the configuration's adapter, training, losses and recycles. Arm memorisation is given the targets as
-    `train`. Raises NonFiniteLoss, naming the chains, where a loss or gradient is not finite.
+    train, validation: a `Dataset`, or what reads like one (`module.ChainSet`). options: the configuration's adapter,
+    training, losses and recycles. Raises NonFiniteLoss, naming the chains, where a loss or gradient is not finite.
     """
-    start = time.monotonic()
+    start, output = time.monotonic(), Path(output)
     seed_everything(seed, threads)
     settings, recycles = options["training"], options["recycles"]
     source = verify(weights)
-    chains, held_out = Dataset(train), Dataset(validation)
     model, _ = load_model(weights)
     model.to(device())
     if device().type == "cuda":
         checkpoint_blocks(model)
-    sequences = sorted((held_out[id].sequence for id in held_out.ids), key=len)[:STEP0_CHAINS]
+    sequences = sorted((validation[id].sequence for id in validation.ids), key=len)[:STEP0_CHAINS]
     before = [fold_sequence(model, sequence, recycles)[0] for sequence in sequences]
     adapted = add_adapter(model, **options["adapter"]).eval()
     difference = step0_difference(before, [fold_sequence(adapted, sequence, recycles)[0] for sequence in sequences])
@@ -139,16 +145,17 @@ def finetune(
         learning_rate=settings["learning_rate"],
         warmup=settings["warmup"],
     ).train()
-    lengths = [len(chains[id].sequence) for id in chains.ids]
+    lengths = [len(train[id].sequence) for id in train.ids]
     plan = plan_steps(lengths, settings["steps"], settings["batch_size"], settings["crop"], seed)
-    loader = DataLoader(Crops(chains, settings["crop"]), batch_sampler=plan, collate_fn=collate)
-    recorder = Recorder(History(history, HISTORY), held_out, settings["validate_every"], settings["steps"])
+    loader = DataLoader(Crops(train, settings["crop"]), batch_sampler=plan, collate_fn=collate)
+    history = History(output / "history.csv", HISTORY)
+    recorder = Recorder(history, validation, settings["validate_every"], settings["steps"])
     trainer = build_trainer(callbacks=[recorder, ProgressLog(f"{arm}, seed {seed}")], max_epochs=1)
     fit_start = time.monotonic()
     trainer.fit(module, loader)
     fit_seconds = time.monotonic() - fit_start
 
-    save_adapter(adapted, adapter)
+    save_adapter(adapted, output / "adapter")
     parameters = count_parameters(adapted)
     content = {
         "arm": arm,
@@ -158,7 +165,7 @@ def finetune(
         "trainable_parameters": parameters["trainable"],
         "total_parameters": parameters["total"],
         "adapted_modules": adapted_modules(adapted),
-        "chains": len(chains.ids),
+        "chains": len(train.ids),
         "step0_max_difference": difference,
         "convergence": convergence(recorder.validated),
         "weights": source,
@@ -166,4 +173,4 @@ def finetune(
         "peak_memory_mb": peak_memory_mb(),
         "tokens_per_second": module.residues / fit_seconds,
     }
-    write_json(record, content)
+    write_json(output / "training.json", content)

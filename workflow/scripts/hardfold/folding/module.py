@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import lightning
 import numpy as np
@@ -11,12 +12,27 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from hardfold.batches import pad, plan_epoch
-from hardfold.dataset import Dataset
 from hardfold.folding import losses
 from hardfold.folding.model import encode
 from hardfold.training import NonFiniteLoss, require_finite
 
 PARTS = ("fape", "confidence", "contact")
+
+
+class Chains(Protocol):
+    """Chains by id: a `Dataset`, or a `ChainSet`. A chain has sequence, coordinates (L, 5, 3) and mask (L,)."""
+
+    ids: list[str]
+
+    def __getitem__(self, id: str): ...
+
+
+class ChainSet(dict):
+    """Chains by id in memory, or a part of them: read like a `Dataset`."""
+
+    @property
+    def ids(self) -> list[str]:
+        return sorted(self)
 
 
 @dataclass(frozen=True)
@@ -30,17 +46,17 @@ class Sample:
 
 
 class Crops:
-    """The chains of a data set, cut: item (index, start) holds at most `length` residues from `start`, or all."""
+    """The chains, cut: item (index, start) holds at most `length` residues from `start`, or all."""
 
-    def __init__(self, dataset: Dataset, length: int | None = None):
-        self.dataset, self.length = dataset, length
+    def __init__(self, chains: Chains, length: int | None = None):
+        self.chains, self.ids, self.length = chains, chains.ids, length
 
     def __getitem__(self, place: tuple[int, int]) -> Sample:
         index, start = place
-        record = self.dataset[self.dataset.ids[index]]
+        record = self.chains[self.ids[index]]
         stretch = slice(start, start + self.length if self.length else None)
         return Sample(
-            self.dataset.ids[index],
+            self.ids[index],
             record.sequence[stretch],
             torch.as_tensor(record.coordinates[stretch]),
             torch.as_tensor(record.mask[stretch]),

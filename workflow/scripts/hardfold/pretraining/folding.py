@@ -8,20 +8,11 @@ from torch.utils.data import DataLoader
 from hardfold import backbones
 from hardfold.folding.finetune import HISTORY, Recorder
 from hardfold.folding.model import build_model, folding_config, save_model
-from hardfold.folding.module import Crops, FoldingModule, collate, plan_steps
+from hardfold.folding.module import ChainSet, Crops, FoldingModule, collate, plan_steps
 from hardfold.pretraining.data import load_stretches
-from hardfold.structure.chain import Chain
 from hardfold.tables import write_json
 from hardfold.trainer import ProgressLog, build_trainer, warmup_cosine
 from hardfold.training import History, count_parameters, device, seed_everything
-
-
-class Stretches(dict):
-    """Chains by id, read like a `Dataset`."""
-
-    def __init__(self, chains: dict[str, Chain]):
-        super().__init__(chains)
-        self.ids = sorted(chains)
 
 
 class PretrainingModule(FoldingModule):
@@ -72,8 +63,9 @@ def train_folding_model(
         {key.removeprefix("esm."): value for key, value in state.items() if key.startswith("esm.")}, strict=False
     )
     model.esm.requires_grad_(False)
-    chains = {group: Stretches(load_stretches(data, group)) for group in ("train", "validation")}
-    chains["validation"].ids = chains["validation"].ids[: settings["validation_chains"]]
+    chains = {group: ChainSet(load_stretches(data, group)) for group in ("train", "validation")}
+    held_out = chains["validation"]
+    chains["validation"] = ChainSet({id: held_out[id] for id in held_out.ids[: settings["validation_chains"]]})
     lengths = [len(chains["train"][key].sequence) for key in chains["train"].ids]
     plan = plan_steps(lengths, settings["steps"], settings["batch"], settings["crop"], seed)
     loader = DataLoader(Crops(chains["train"], settings["crop"]), batch_sampler=plan, collate_fn=collate)
