@@ -104,13 +104,14 @@ def precision_recall_f1(scores: np.ndarray, is_contact: np.ndarray, threshold: f
 
 
 def count_scores(scores: np.ndarray, is_contact: np.ndarray) -> np.ndarray:
-    """(2, 65536) all pairs and contacts by score, as float16 >= 0 rounds it: counts of many chains add up."""
-    score = scores.astype(np.float16).view(np.uint16)  # their order is that of the scores
+    """(2, 65536) all pairs and contacts by score, rounded to float16 and read as its bits, which keep the order of what
+    is not negative. Counts of many chains add up."""
+    score = scores.astype(np.float16).view(np.uint16)
     return np.stack([np.bincount(part, minlength=2**16) for part in (score, score[is_contact])])
 
 
 def best_threshold(counts: np.ndarray) -> float:
-    """The score of largest F1 over the pairs of `count_scores` (the highest of equals). ValueError without a contact."""
+    """The score of largest F1 over the pairs counted (the highest of equals). Raises ValueError without any contact."""
     if not counts[1].any():
         raise ValueError("no contact to choose a threshold by")
     found = np.flatnonzero(counts[0])[::-1]
@@ -153,8 +154,8 @@ def distance_mae(predicted: np.ndarray, true: np.ndarray, max_distance: float) -
 
 
 def distance_error_sums(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """(3, bins): of the predicted pairs (j - i >= 6) whose true distance lies between two DISTANCE_EDGES, the number and
-    the sums of absolute and of signed errors (predicted less true, angstrom)."""
+    """(3, bins) of the predicted pairs (j - i >= 6) whose true distance lies between two DISTANCE_EDGES: how many, the
+    sums of their absolute and signed errors (predicted less true, angstrom)."""
     i, j = pairs_in(len(true))
     error, distance = predicted[i, j].astype(np.float64) - true[i, j], true[i, j]
     known = ~np.isnan(error)
