@@ -13,10 +13,10 @@ import torch
 from safetensors.torch import load_file
 
 from hardfold.contact import module
-from hardfold.contact.predict import predict, predict_experiment
 from hardfold.contact.experiment import load_experiment
 from hardfold.contact.model import ContactModel
 from hardfold.contact.module import ContactModule
+from hardfold.contact.predict import predict, predict_experiment
 from hardfold.contact.samples import Samples
 from hardfold.contact.train import train_experiment
 from hardfold.contacts import resolved_pairs, roc_auc
