@@ -64,7 +64,7 @@ rule dataset:
 
 rule experiments:
     input:
-        "results/experiments/summary.tsv",
+        rules.collect_experiments.output,
 
 
 rule folding:

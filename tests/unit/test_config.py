@@ -100,6 +100,16 @@ def test_keys_that_contradict_each_other(config, change, message):
     assert message in refusal(config)
 
 
+def test_an_experiment_named_like_a_baseline_is_refused(config):
+    config["experiments"]["runs"]["separation_prior"] = {"learning_rate": 0.5}
+    assert "experiments.runs.separation_prior: the name of a baseline" in refusal(config)
+
+
+def test_the_name_of_an_esm2_tells_its_layers(config):
+    config["experiments"]["defaults"]["esm2_name"] = "esm2_mine"
+    assert "experiments.defaults.esm2_name: 'esm2_mine' does not match" in refusal(config)
+
+
 def test_equal_experiments_are_refused_with_both_names(config):
     config["experiments"]["runs"]["again"] = {"distance_loss_type": "mse"}
     assert "experiments.runs.again: resolves to the same settings as exp3" in refusal(config)
@@ -172,9 +182,11 @@ def test_run_options_override_the_defaults(config):
 
 
 def test_only_models_in_use_are_asked_for(config):
-    config["experiments"]["runs"] = {"exp1": {"use_msa": False, "esm_msa_name": "esm_msa1b_unused"}}
+    own = {"use_msa": False, "esm_msa_name": "esm_msa1b_unused", "esm2_name": "esm2_t2_own"}
+    config["experiments"]["runs"] = {"exp1": own}
+    # The baselines are of the default's ESM-2.
     assert pretrained_models(config) == sorted(
-        [config["folding"]["model"], config["experiments"]["defaults"]["esm2_name"]]
+        [config["folding"]["model"], config["experiments"]["defaults"]["esm2_name"], "esm2_t2_own"]
     )
 
 

@@ -3,6 +3,7 @@ import json
 import h5py
 import numpy as np
 import pytest
+from sklearn import metrics
 
 from hardfold import contacts
 from hardfold.__main__ import main
@@ -61,12 +62,13 @@ def test_precision_recall_and_f1_at_a_threshold():
 
 
 def test_the_best_threshold_has_the_largest_f1():
-    scores, truth = RNG.random(300), RNG.random(300) < 0.2
-    best = contacts.best_threshold(scores, truth)
+    scores, truth = RNG.random(300).astype(np.float16), RNG.random(300) < 0.2
+    halves = scores[:99], truth[:99], scores[99:], truth[99:]
+    best = contacts.best_threshold(contacts.count_scores(*halves[:2]) + contacts.count_scores(*halves[2:]))
     f1 = [contacts.precision_recall_f1(scores, truth, threshold)[2] for threshold in scores]
     assert contacts.precision_recall_f1(scores, truth, best)[2] == max(f1)
     with pytest.raises(ValueError, match="no contact"):
-        contacts.best_threshold(scores, np.zeros(300, bool))
+        contacts.best_threshold(contacts.count_scores(scores, np.zeros(300, bool)))
 
 
 def test_unresolved_pairs_are_neither_ranked_nor_counted_but_length_is_whole():
@@ -76,11 +78,11 @@ def test_unresolved_pairs_are_neither_ranked_nor_counted_but_length_is_whole():
     probability = np.zeros((30, 30))
     probability[1, 28] = probability[28, 1] = 1  # would rank first
     probability[0, 29] = probability[29, 0] = 0.9
-    metrics = contacts.evaluate(probability, truth)
-    assert metrics["length"] == 30
-    assert metrics["pairs"] == 24 * 25 // 2 - 23  # residue 1 has 23 partners at 6 or more
-    assert metrics["p_at_l5_long"] == 1 / 6
-    assert metrics["roc_auc"] == 1 and metrics["pr_auc"] == 1
+    found = contacts.evaluate(probability, truth)
+    assert found["length"] == 30
+    assert found["pairs"] == 24 * 25 // 2 - 23  # residue 1 has 23 partners at 6 or more
+    assert found["p_at_l5_long"] == 1 / 6
+    assert found["roc_auc"] == 1 and found["pr_auc"] == 1
 
 
 def test_an_asymmetric_prediction_is_averaged():
@@ -113,10 +115,43 @@ def test_curves_meet_their_areas():
 
 
 def test_reliability_by_hand():
-    found = contacts.reliability(*arrays([0.05, 0.15, 0.17, 1.0], [0, 1, 0, 1]))
-    assert found["count"] == [1, 2, 0, 0, 0, 0, 0, 0, 0, 1]
-    assert found["observed"][:3] == [0, 0.5, None]
-    assert found["predicted"][1] == pytest.approx(0.16)
+    count, predicted, observed = contacts.reliability_sums(*arrays([0.05, 0.15, 0.17, 1.0], [0, 1, 0, 1]))
+    assert count.tolist() == [1, 2, 0, 0, 0, 0, 0, 0, 0, 1]
+    assert observed.tolist() == [0, 1, 0, 0, 0, 0, 0, 0, 0, 1]
+    assert predicted[:3] == pytest.approx([0.05, 0.32, 0])
+
+
+def test_distance_errors_by_true_distance_by_hand():
+    true, predicted = np.full((9, 9), np.nan), np.full((9, 9), 10.0)
+    true[0, 6], true[0, 7], true[0, 8], true[1, 7], true[1, 8] = 8.5, 9.0, 13.0, 45.0, 12.0
+    predicted[1, 8] = np.nan  # not predicted
+    true[0, 5] = 9.0  # too near in sequence
+    count, absolute, signed = contacts.distance_error_sums(predicted, true)
+    assert len(count) == 19 and count[3] == 2 and count[5] == 1 and count.sum() == 3
+    assert absolute[3] == signed[3] == 1.5 + 1.0
+    assert (absolute[5], signed[5]) == (3, -3)
+
+
+def test_pairs_are_ranked_once_and_equals_keep_their_order():
+    probability, truth = np.zeros((10, 10)), np.zeros((10, 10), np.uint8)
+    probability[0, 9] = probability[9, 0] = 0.5
+    truth[0, 6] = truth[6, 0] = 255
+    scores, _, separation = contacts.ranked_pairs(probability, truth)
+    assert scores.tolist() == [0.5, *[0.0] * 8]
+    assert separation.tolist() == [9, 7, 8, 6, 7, 8, 6, 7, 6]
+
+
+def test_all_metrics_are_those_of_scikit_learn():
+    truth = (RNG.random((60, 60)) < 0.1).astype(np.uint8)
+    truth = np.maximum(truth, truth.T)
+    probability = np.round(RNG.random((60, 60)) + 0.2 * truth, 2)  # with ties
+    probability = (probability + probability.T) / 2
+    scores, is_contact = contacts.resolved_pairs(probability, truth)
+    found = contacts.evaluate(probability, truth)
+    assert found["roc_auc"] == pytest.approx(metrics.roc_auc_score(is_contact, scores))
+    assert found["pr_auc"] == pytest.approx(metrics.average_precision_score(is_contact, scores))
+    expected = metrics.precision_recall_fscore_support(is_contact, scores >= 0.6, average="binary")[:3]
+    assert contacts.precision_recall_f1(scores, is_contact, 0.6) == pytest.approx(expected)
 
 
 def native(tmp_path, length=30):

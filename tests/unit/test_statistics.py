@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from hardfold import statistics
 
@@ -130,3 +131,46 @@ def test_the_file_is_plain_json_and_always_the_same(tmp_path):
     comparison = json.loads((tmp_path / "a.json").read_text())
     assert comparison["floor"] == {"mean": pytest.approx(0.17), "n": 3}
     assert {row["arm"] for row in comparison["by_target"]} == {"disjoint", "memorisation"}
+
+
+def columns(seed, size=40):
+    return np.random.default_rng(seed).normal(size=(size, 3))
+
+
+def test_single_clusters_are_the_plain_bootstrap_of_scipy():
+    values = columns(0)
+    ours = statistics.bootstrap_intervals(values, np.arange(len(values)), 0.9, 10_000, 1)
+    for column, interval in zip(values.T, ours.T, strict=True):
+        expected = stats.bootstrap((column,), np.mean, n_resamples=10_000, confidence_level=0.9, method="percentile")
+        assert tuple(interval) == pytest.approx(tuple(expected.confidence_interval), abs=0.02)
+        assert tuple(interval) == pytest.approx(statistics.bootstrap_interval(column, 0.9, 10_000, 1), abs=0.02)
+
+
+def test_clusters_whose_members_agree_widen_the_interval():
+    clusters = np.repeat(np.arange(10), 4)
+    alike = np.repeat(columns(1, size=10), 4, axis=0) + 0.01 * columns(2)
+    naive = np.ptp(statistics.bootstrap_intervals(alike, np.arange(40), 0.95, 4000, 1), axis=0)
+    whole = np.ptp(statistics.bootstrap_intervals(alike, clusters, 0.95, 4000, 1), axis=0)
+    assert (whole > 1.6 * naive).all()  # ten values, not forty: twice as wide
+    # Of one value a cluster it is the same resampling.
+    once = statistics.bootstrap_intervals(alike[::4], np.arange(10), 0.95, 4000, 1)
+    assert np.ptp(once, axis=0) == pytest.approx(whole, abs=0.02)
+
+
+def test_clusters_of_different_size_count_by_their_members():
+    values, clusters = np.array([[0.0], [0.0], [0.0], [1.0]]), ["a", "a", "a", "b"]
+    # The draws are aa, ab, ba, bb: means 0, 1/4, 1/4 and 1.
+    assert statistics.bootstrap_intervals(values, clusters, 0.4, 1000, 1)[:, 0].tolist() == [0.25, 0.25]
+    assert statistics.bootstrap_intervals(values, clusters, 0.9, 1000, 1)[:, 0].tolist() == [0, 1]
+
+
+def test_values_that_are_missing_leave_the_others_alone():
+    values = columns(3)
+    values[:30, 1], values[1:, 2] = np.nan, np.nan
+    found = statistics.bootstrap_intervals(values, np.arange(40), 0.95, 2500, 1)
+    alone = statistics.bootstrap_intervals(values[:, :1], np.arange(40), 0.95, 2500, 1)
+    assert found[:, :1] == pytest.approx(alone)
+    low, high = statistics.bootstrap_interval(values[30:, 1], 0.95, 2500, 1)
+    assert found[:, 1] == pytest.approx([low, high], abs=0.15)
+    assert np.isnan(found[:, 2]).all()
+    assert statistics.bootstrap_intervals(np.empty((0, 2)), [], 0.95, 100, 1).shape == (2, 2)

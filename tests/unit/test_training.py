@@ -84,7 +84,7 @@ def test_a_history_goes_on_from_rows_of_before(tmp_path):
     assert (tmp_path / "b.csv").read_text() == (tmp_path / "a.csv").read_text() == "epoch,loss\n1,0.1\n2,\n"
 
 
-@pytest.mark.parametrize("module", ["hardfold.contact.evaluate", "hardfold.folding.predict", "hardfold.training"])
+@pytest.mark.parametrize("module", ["hardfold.contact.predict", "hardfold.folding.predict", "hardfold.training"])
 def test_prediction_and_evaluation_do_without_lightning(module):
     program = f"import sys, {module}; print('lightning' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "workflow/scripts")}

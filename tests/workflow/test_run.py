@@ -18,6 +18,7 @@ import torch
 import yaml
 
 from hardfold import backbones
+from hardfold.contact.keys import BASELINES
 from hardfold.dataset import Dataset
 from hardfold.folding.model import build_model, save_model, tiny_config
 from hardfold.jobs import gpu_slots
@@ -169,17 +170,34 @@ def test_the_primary_endpoint_is_the_configured_one(results):
 
 def test_every_experiment_is_summarised(results):
     summary = table(results / "experiments/summary.tsv")
-    assert summary["experiment"].tolist() == [f"exp{n}" for n in range(1, 8)]
+    predictors = [f"exp{n}" for n in range(1, 8)] + list(BASELINES)
+    assert summary["experiment"].tolist() == predictors
     assert summary["roc_auc"].astype(float).between(0, 1).all()
     # exp1 has no distances and no angles: unknown, not 0.
     assert summary.loc[0, "distance_mae"] == "" and summary.loc[0, "angle_mae"] == ""
+    targets, bands = (table(results / f"experiments/{name}.tsv") for name in ("targets", "bands"))
+    assert targets["experiment"].tolist() == predictors and (targets["proteins"] == str(TARGETS)).all()
+    held_out = bands[(bands["split"] == "held_out") & (bands["by"] == "neff")]
+    proteins = held_out["proteins"].astype(int).groupby(held_out["experiment"]).sum()
+    assert (proteins == int(summary.loc[0, "proteins"]) + TARGETS).all() and set(proteins.index) == set(predictors)
+
+
+def test_experiments_are_compared_by_question_and_with_the_baselines(results):
+    compared = table(results / "experiments/comparisons.tsv")
+    questions = compared[compared["question"] != "baseline"]
+    assert set(zip(questions["question"], questions["first"], questions["second"], strict=True)) == {
+        ("alignment", "exp2", "exp1"), ("auxiliary_tasks", "exp3", "exp2"), ("losses", "exp4", "exp3"),
+        ("losses", "exp5", "exp3"), ("losses", "exp5", "exp4"), ("size", "exp6", "exp5"), ("couplings", "exp7", "exp5"),
+    }  # fmt: skip
+    assert len(compared) == (7 + 7 * len(BASELINES)) * 3 * 3
 
 
 def test_frozen_layers_are_run_once_for_all_experiments(results):
     embedded = {file.parent.name for file in (results / "embeddings").glob("*/*.h5")}
     assert embedded == {
-        "couplings",  # of exp7, by a rule of its own
+        "couplings",  # of exp7 and a baseline, by a rule of its own
         "esm2_t2_tiny.layer1.features",
+        "esm2_t2_tiny.layer2.attention",  # of the baselines
         "esm2_t3_tiny.layer2.features",
         "esm_msa1b_t2_tiny.layer2.rows4.features",
     }
@@ -201,8 +219,8 @@ def test_the_report_comes_back_without_training(results, folder):
 
 def test_a_changed_option_reruns_what_rests_on_it_and_no_more(results, folder):
     planned = snakemake(folder, "--dry-run", change={"scoring": {"bootstrap": 300}})
-    assert "compare_arms" in planned.stdout
-    assert "train_experiment" not in planned.stdout and "finetune_folding" not in planned.stdout
+    assert "compare_arms" in planned.stdout and "score_contacts" in planned.stdout
+    assert not any(rule in planned.stdout for rule in ("train_experiment", "predict_experiment", "finetune_folding"))
 
 
 def test_a_misspelt_key_is_refused_by_name_before_any_job(folder):

@@ -10,7 +10,11 @@ from hardfold.config import (
     demo_leftovers,
     resolve_experiments,
 )
-from hardfold.contact.keys import embedding_entries
+from hardfold.contact.keys import (
+    baseline_entries,
+    embedding_entries,
+    encoder_entries,
+)
 from hardfold.inputs import read_inputs, records
 from hardfold.jobs import library_hashes as library, memory, runtime, shards
 from hardfold.tables import TableError
@@ -32,7 +36,6 @@ if leftovers := demo_leftovers(config):
     logger.warning(f"still those of the embedded demo: {', '.join(leftovers)}")
 
 SPLITS = ["train", "validation", "test", "target"]
-EXPERIMENT_SPLITS = SPLITS[:3]
 CHAIN_SHARDS = shards(list(CHAINS["chain"]), config["shard_size"], "chains")
 TARGET_SHARDS = shards(list(TARGETS["target"]), config["shard_size"], "targets")
 SHARDS = {**CHAIN_SHARDS, **TARGET_SHARDS}
@@ -42,13 +45,10 @@ CHAIN_LIST = (
     [] if isinstance(config["inputs"]["chains"], list) else config["inputs"]["chains"]
 )
 EXPERIMENTS = resolve_experiments(config)
-# By key, what frozen encoders give, computed of the chains once for all experiments that read it.
-EMBEDDINGS = {
-    embedding["key"]: embedding
-    for options in EXPERIMENTS.values()
-    for embedding in embedding_entries(options).values()
-    if embedding["encoder"]
-}
+# What stands beside the experiments in every table -> what it reads of the embeddings, if anything.
+BASELINES = baseline_entries(config["experiments"]["defaults"]["esm2_name"])
+# By key, what frozen encoders give, computed of the chains once for all experiments and baselines that read it.
+EMBEDDINGS = encoder_entries(EXPERIMENTS.values(), BASELINES.values())
 ARMS = config["folding"]["arms"]
 # (arm, seed) of every prediction run; the baseline is seed 0.
 RUNS = [("baseline", 0)] + [
@@ -60,6 +60,8 @@ wildcard_constraints:
     # Not the list of names: a thousand of them in every pattern cost a fifth of the dry run of 100,000 chains.
     shard=r"(chains|targets)\d+",
     experiment="|".join(EXPERIMENTS),
+    baseline="|".join(BASELINES),
+    predictor="|".join([*EXPERIMENTS, *BASELINES]),
     embedding="|".join(map(re.escape, EMBEDDINGS)),
     arm="|".join(["baseline", *ARMS]),
     seed=r"\d+",
@@ -81,16 +83,11 @@ def experiment_weights(wildcards):
 
 def embedding_files(*splits):
     """Input function: what an experiment reads of these splits' embeddings."""
-    return lambda wildcards: expand(
-        "results/embeddings/{embedding}/{split}.h5",
-        embedding=[
-            embedding["key"]
-            for embedding in embedding_entries(
-                EXPERIMENTS[wildcards.experiment]
-            ).values()
-        ],
-        split=splits,
-    )
+    return lambda wildcards: [
+        f"results/embeddings/{entry['key']}/{split}.h5"
+        for entry in embedding_entries(EXPERIMENTS[wildcards.experiment]).values()
+        for split in splits
+    ]
 
 
 def finetuning_chains(wildcards):

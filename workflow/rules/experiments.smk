@@ -1,13 +1,25 @@
-# The contact track: needs the data set and the backbones' weights; makes results/embeddings/,
-# results/experiments/<name>/ and summary.tsv.
+# The contact track: needs the data set, the splits' tables and the backbones' weights; makes results/embeddings/, and in
+# results/experiments/ a folder an experiment and a baseline, summary.tsv, targets.tsv, comparisons.tsv and bands.tsv.
+
+
+def baseline_inputs(wildcards):
+    """What a baseline reads beside the data set: its embeddings, and the weights of the encoder that made them."""
+    entry = BASELINES[wildcards.baseline]
+    inputs = {}
+    if entry:
+        files = f"results/embeddings/{entry['key']}/{{split}}.h5"
+        inputs["embeddings"] = expand(files, split=SPLITS)
+    if entry and entry["encoder"]:
+        inputs["weights"] = f"results/weights/{entry['model']}"
+    return inputs
 
 
 rule embed_chains:
     input:
         weights=lambda wildcards: f"results/weights/{EMBEDDINGS[wildcards.embedding]['model']}",
-        chains=expand("results/dataset/{split}.h5", split=EXPERIMENT_SPLITS),
+        chains=expand("results/dataset/{split}.h5", split=SPLITS),
     output:
-        expand("results/embeddings/{{embedding}}/{split}.h5", split=EXPERIMENT_SPLITS),
+        expand("results/embeddings/{{embedding}}/{split}.h5", split=SPLITS),
     log:
         "results/logs/embed_chains/{embedding}.log",
     benchmark:
@@ -21,6 +33,7 @@ rule embed_chains:
         gpu=1,
     params:
         embedding=lambda wildcards: EMBEDDINGS[wildcards.embedding],
+        splits=SPLITS,
         library=library("contact.embed"),
     message:
         "embedding the chains: {wildcards.embedding}"
@@ -30,9 +43,9 @@ rule embed_chains:
 
 rule couple_chains:
     input:
-        expand("results/dataset/{split}.h5", split=EXPERIMENT_SPLITS),
+        expand("results/dataset/{split}.h5", split=SPLITS),
     output:
-        expand("results/embeddings/couplings/{split}.h5", split=EXPERIMENT_SPLITS),
+        expand("results/embeddings/couplings/{split}.h5", split=SPLITS),
     log:
         "results/logs/couple_chains.log",
     benchmark:
@@ -90,21 +103,21 @@ rule train_experiment:
         "../scripts/train_experiment.py"
 
 
-rule evaluate_experiment:
+rule predict_experiment:
     input:
         unpack(experiment_weights),
-        embeddings=embedding_files("validation", "test"),
+        embeddings=embedding_files("validation", "test", "target"),
         model=rules.train_experiment.output.model,
         config=rules.train_experiment.output.config,
         validation="results/dataset/validation.h5",
         test="results/dataset/test.h5",
+        target="results/dataset/target.h5",
     output:
-        metrics="results/experiments/{experiment}/metrics.json",
-        predictions="results/experiments/{experiment}/predictions.h5",
+        "results/experiments/{experiment}/predictions.h5",
     log:
-        "results/logs/evaluate_experiment/{experiment}.log",
+        "results/logs/predict_experiment/{experiment}.log",
     benchmark:
-        "results/benchmarks/evaluate_experiment/{experiment}.tsv"
+        "results/benchmarks/predict_experiment/{experiment}.tsv"
     conda:
         "../../envs/hardfold.yaml"
     threads: 1
@@ -114,19 +127,87 @@ rule evaluate_experiment:
         gpu=1,
     params:
         embeddings="results/embeddings",
-        resamples=config["scoring"]["bootstrap"],
-        library=library("contact.evaluate"),
+        library=library("contact.predict"),
     message:
-        "Evaluating {wildcards.experiment} on the test chains"
+        "Predicting the held-out chains with {wildcards.experiment}"
     script:
-        "../scripts/evaluate_experiment.py"
+        "../scripts/predict_experiment.py"
+
+
+rule predict_baseline:
+    input:
+        unpack(baseline_inputs),
+        train="results/dataset/train.h5",
+        validation="results/dataset/validation.h5",
+        test="results/dataset/test.h5",
+        target="results/dataset/target.h5",
+    output:
+        "results/experiments/{baseline}/predictions.h5",
+    log:
+        "results/logs/predict_baseline/{baseline}.log",
+    benchmark:
+        "results/benchmarks/predict_baseline/{baseline}.tsv"
+    conda:
+        "../../envs/hardfold.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(4000),
+        runtime=runtime(60),
+    params:
+        embeddings="results/embeddings",
+        entry=lambda wildcards: BASELINES[wildcards.baseline],
+        seed=config["seed"],
+        library=library("contact.baselines"),
+    message:
+        "Predicting the held-out chains by {wildcards.baseline}"
+    script:
+        "../scripts/predict_baseline.py"
+
+
+rule score_contacts:
+    input:
+        predictions="results/experiments/{predictor}/predictions.h5",
+        validation="results/dataset/validation.h5",
+        test="results/dataset/test.h5",
+        target="results/dataset/target.h5",
+    output:
+        "results/experiments/{predictor}/metrics.json",
+    log:
+        "results/logs/score_contacts/{predictor}.log",
+    benchmark:
+        "results/benchmarks/score_contacts/{predictor}.tsv"
+    conda:
+        "../../envs/hardfold.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(2000),
+        runtime=runtime(60),
+    params:
+        resamples=config["scoring"]["bootstrap"],
+        seed=config["seed"],
+        library=library("contact.score"),
+    message:
+        "Scoring the contacts of {wildcards.predictor}"
+    script:
+        "../scripts/score_contacts.py"
 
 
 rule collect_experiments:
     input:
-        expand("results/experiments/{experiment}/metrics.json", experiment=EXPERIMENTS),
+        metrics=expand(
+            "results/experiments/{predictor}/metrics.json",
+            predictor=[*EXPERIMENTS, *BASELINES],
+        ),
+        configs=expand(rules.train_experiment.output.config, experiment=EXPERIMENTS),
+        trainings=expand(rules.train_experiment.output.training, experiment=EXPERIMENTS),
+        assignment="results/splits/assignment.tsv",
+        alignments="results/alignments/summary.tsv",
+        audit="results/splits/audit.tsv",
     output:
-        "results/experiments/summary.tsv",
+        summary="results/experiments/summary.tsv",
+        targets="results/experiments/targets.tsv",
+        comparisons="results/experiments/comparisons.tsv",
+        bands="results/experiments/bands.tsv",
     log:
         "results/logs/collect_experiments.log",
     benchmark:
@@ -138,8 +219,10 @@ rule collect_experiments:
         mem_mb=memory(1000),
         runtime=runtime(10),
     params:
-        library=library("contact.evaluate"),
+        resamples=config["scoring"]["bootstrap"],
+        seed=config["seed"],
+        library=library("contact.collect"),
     message:
-        "Collecting the experiments' metrics"
+        "Collecting and comparing the experiments and the baselines"
     script:
         "../scripts/collect_experiments.py"

@@ -2,10 +2,11 @@ from hardfold.contact.embed import embed_chains
 from hardfold.jobs import start_log
 
 start_log(snakemake.log[0])
+splits = snakemake.params.splits
 embed_chains(
     embedding=snakemake.params.embedding,
     weights=snakemake.input.weights,
-    chains=snakemake.input.chains,
-    outputs=snakemake.output,
+    chains=dict(zip(splits, snakemake.input.chains, strict=True)),
+    outputs=dict(zip(splits, snakemake.output, strict=True)),
     threads=snakemake.threads,
 )

@@ -115,14 +115,13 @@ def write_chains(path, count, seed):
 def chain_files(tmp_path_factory, weight_folders):
     """A file a split, and in `embeddings` beside them what the rule embed_chains makes for the default options."""
     folder = tmp_path_factory.mktemp("dataset")
-    sizes = {"train": 7, "validation": 3, "test": 4}
+    sizes = {"train": 7, "validation": 3, "test": 4, "target": 2}
     files = {name: write_chains(folder / f"{name}.h5", size, seed) for seed, (name, size) in enumerate(sizes.items())}
     for embedding in embedding_entries(OPTIONS).values():
-        outputs = [folder / "embeddings" / embedding["key"] / chains.name for chains in files.values()]
+        outputs = {split: folder / "embeddings" / embedding["key"] / chains.name for split, chains in files.items()}
         embed_chains(
-            embedding=embedding, weights=weight_folders[embedding["encoder"]], chains=list(files.values()),
-            outputs=outputs, threads=1,
-        )  # fmt: skip
+            embedding=embedding, weights=weight_folders[embedding["encoder"]], chains=files, outputs=outputs, threads=1
+        )
     return files
 
 

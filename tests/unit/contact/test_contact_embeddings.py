@@ -122,8 +122,8 @@ def test_the_log_says_how_large_the_file_will_be(options, chain_files, tmp_path,
     entry = entries(options, 1)["esm2"]
     with caplog.at_level("INFO"):
         embed_chains(
-            embedding=entry, weights=weight_folders["esm2"], chains=[chain_files["test"]],
-            outputs=[tmp_path / "test.h5"], threads=1,
+            embedding=entry, weights=weight_folders["esm2"], chains={"test": chain_files["test"]},
+            outputs={"test": tmp_path / "test.h5"}, threads=1,
         )  # fmt: skip
     assert "features of 4 chains, at most 0.0 MB" in caplog.text
     assert torch.get_num_threads() == 1

@@ -1,17 +1,13 @@
-"""One experiment from official weight files to its row in the summary."""
+"""The training of one experiment, from official weight files to a model that is read back."""
 
 import csv
 import json
 import shutil
 
-import h5py
-import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
 
-from hardfold import contacts
-from hardfold.contact.evaluate import METRICS, collect_experiments, evaluate_experiment
 from hardfold.contact.experiment import load_experiment
 from hardfold.contact.model import ContactModel
 from hardfold.contact.train import train_experiment
@@ -34,13 +30,7 @@ def train(output, options, weight_folders, chain_files, seed=1):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, default_options, weight_folders, chain_files):
-    folder = train(tmp_path_factory.mktemp("exp"), default_options, weight_folders, chain_files)
-    evaluate_experiment(
-        folder=folder, **weight_folders, validation=chain_files["validation"], test=chain_files["test"],
-        metrics=folder / "metrics.json", predictions=folder / "predictions.h5", resamples=200, threads=1,
-        embeddings=embeddings_of(chain_files),
-    )  # fmt: skip
-    return folder
+    return train(tmp_path_factory.mktemp("exp"), default_options, weight_folders, chain_files)
 
 
 def test_history_and_training_record(trained):
@@ -92,52 +82,11 @@ def test_other_backbones_than_those_trained_on_are_refused(trained, weight_folde
         load_experiment(tmp_path / "exp", **weight_folders)
 
 
-def test_metrics_are_those_of_the_written_predictions(trained, chain_files):
-    result = json.loads((trained / "metrics.json").read_text())
-    chains = Dataset(chain_files["test"])
-    assert result["proteins"] == 4 and [row["chain"] for row in result["by_protein"]] == chains.ids
-    assert set(result["metrics"]) == set(METRICS)
-    with h5py.File(trained / "predictions.h5") as file:
-        for row in result["by_protein"]:
-            record, group = chains[row["chain"]], file[row["chain"]]
-            length = len(record.sequence)
-            assert group["contact_probability"].dtype == np.float16
-            assert group["contact_probability"].shape == group["distance"].shape == (length, length)
-            assert group["angles"].shape == (length, 2)
-            expected = contacts.evaluate(group["contact_probability"][()], record.contact_map)
-            assert row["roc_auc"] == pytest.approx(expected["roc_auc"], nan_ok=True)
-            assert row["p_at_l_short"] == expected["p_at_l_short"]
-    for key, interval in result["metrics"].items():
-        values = [row[key] for row in result["by_protein"] if key != "threshold" and row[key] is not None]
-        if values:
-            assert interval["value"] == pytest.approx(np.mean(values))
-            assert interval["low"] <= interval["value"] <= interval["high"]
-    assert result["metrics"]["threshold"]["value"] == result["threshold"]
-    assert len(result["curves"]["roc"]["tpr"]) == len(result["curves"]["roc"]["fpr"]) <= 200
-    assert sum(result["reliability"]["count"]) == sum(row["pairs"] for row in result["by_protein"])
-
-
-def test_the_summary_has_the_contracts_columns(trained, tmp_path):
-    collect_experiments([trained / "metrics.json"], tmp_path / "summary.tsv")
-    (row,) = csv.DictReader((tmp_path / "summary.tsv").read_text().splitlines(), delimiter="\t")
-    assert list(row)[:4] == ["experiment", "roc_auc", "roc_auc_low", "roc_auc_high"] and list(row)[-1] == "proteins"
-    assert row["proteins"] == "4" and row["threshold_low"] == "" and row["p_at_l5_medium"] != ""
-
-
 def test_a_task_that_is_off_leaves_its_fields_empty(options, weight_folders, chain_files, tmp_path):
     options |= {"use_distance": False, "use_angle": False, "use_msa": False, "num_epochs": 1}
     folder = train(tmp_path / "exp", options, {**weight_folders, "esm_msa": None}, chain_files)
-    evaluate_experiment(
-        folder=folder, esm2=weight_folders["esm2"], esm_msa=None, validation=chain_files["validation"],
-        test=chain_files["test"], metrics=folder / "metrics.json", predictions=folder / "predictions.h5",
-        resamples=100, threads=1, embeddings=embeddings_of(chain_files),
-    )  # fmt: skip
     (row,) = csv.DictReader((folder / "history.csv").read_text().splitlines())
     assert row["train_distance"] == row["validation_angle"] == "" and row["train_contact"]
-    metrics = json.loads((folder / "metrics.json").read_text())["metrics"]
-    assert metrics["distance_mae"] == metrics["angle_mae"] == {"value": None, "low": None, "high": None}
-    with h5py.File(folder / "predictions.h5") as file:
-        assert all(list(group) == ["contact_probability"] for group in file.values())
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_chain(

@@ -13,10 +13,10 @@ import torch
 from safetensors.torch import load_file
 
 from hardfold.contact import module
-from hardfold.contact.evaluate import evaluate_experiment, predict
 from hardfold.contact.experiment import load_experiment
 from hardfold.contact.model import ContactModel
 from hardfold.contact.module import ContactModule
+from hardfold.contact.predict import predict, predict_experiment
 from hardfold.contact.samples import Samples
 from hardfold.contact.train import train_experiment
 from hardfold.contacts import resolved_pairs, roc_auc
@@ -290,12 +290,11 @@ def test_a_killed_run_goes_on_to_the_same_result(run, weight_folders, chain_file
         killed = run("killed", **LONG)
     assert ("going on from" in caplog.text) == (step > 3)
     for folder in (whole, killed):
-        evaluate_experiment(
-            folder=folder, **weight_folders, validation=chain_files["validation"], test=chain_files["test"],
-            embeddings=chain_files["train"].parent / "embeddings", metrics=folder / "metrics.json",
-            predictions=folder / "predictions.h5", resamples=100, threads=1,
+        predict_experiment(
+            folder=folder, **weight_folders, chains={"test": chain_files["test"]}, output=folder / "predictions.h5",
+            embeddings=chain_files["train"].parent / "embeddings", threads=1,
         )  # fmt: skip
-    for name in ("model.safetensors", "history.csv", "config.json", "metrics.json"):
+    for name in ("model.safetensors", "history.csv", "config.json", "predictions.h5"):
         assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
     assert [record(folder)["steps"] for folder in (whole, killed)] == [8, 8]
     assert set(epochs_kept(whole)) == set(epochs_kept(killed)) and len(epochs_kept(whole)) == 2

@@ -175,11 +175,8 @@ def write_experiments(root, random, config):
             row |= {f"{key}_high": entry and entry["high"]}
         summary.append(row)
         grid = np.linspace(0, 1, 50)
-        content = {
-            "experiment": name,
+        section = {
             "proteins": len(proteins),
-            "split": "test",
-            "threshold": value["threshold"],
             "metrics": metrics,
             "by_protein": [
                 {"chain": chain, "length": 64, "roc_auc": 0.7, "p_at_l_long": 0.02 + 0.03 * index + 0.001 * number}
@@ -195,6 +192,7 @@ def write_experiments(root, random, config):
                 "count": (10 ** (5 - 4 * predicted)).astype(int).tolist(),
             },
         }
+        content = {"experiment": name, "threshold": value["threshold"], "test": section}
         write_json(folder / "metrics.json", content)
         with h5py.File(folder / "predictions.h5", "w") as file:
             for chain in proteins:

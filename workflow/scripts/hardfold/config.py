@@ -7,6 +7,7 @@ import jsonschema
 import yaml
 
 from hardfold.contact.bins import NEAREST, contact_bins
+from hardfold.contact.keys import BASELINES
 from hardfold.inputs import is_date
 from hardfold.jobs import DATABASE_FILES
 from hardfold.weights import in_archive, local_files, required_files
@@ -60,10 +61,12 @@ def _cross_faults(config: dict):
     seen = {}
     for name, options in resolve_experiments(config).items():
         where = f"experiments.runs.{name}"
+        if name in BASELINES:
+            yield f"{where}: the name of a baseline"
         yield from (f"{where}.{fault}" for fault in _training_faults(name, options))
         if options["fusion_dim"] % options["fusion_num_heads"]:
             yield f"{where}.fusion_dim: not a multiple of fusion_num_heads"
-        twin = seen.setdefault(json.dumps(_effective(options), sort_keys=True), name)
+        twin = seen.setdefault(json.dumps(effective(options), sort_keys=True), name)
         if twin != name:
             yield f"{where}: resolves to the same settings as {twin}"
         yield from (f"{where}.{fault}" for fault in _reading_faults(options))
@@ -178,7 +181,7 @@ def mirrors(config: dict) -> list[str]:
     return mirror if isinstance(mirror, list) else [mirror] * bool(mirror)
 
 
-def _effective(options: dict) -> dict:
+def effective(options: dict) -> dict:
     """Without the options that another option switches off: two runs equal in the rest are the same run."""
     unused = {"val_batch_size", "num_workers", "save_best_k_checkpoints"}  # they decide no result
     unused |= {"positive_weight"} if options["contact_loss_type"] == "focal" else {"focal_gamma", "focal_alpha"}
@@ -209,8 +212,8 @@ def resolve_experiments(config: dict) -> dict[str, dict]:
 
 
 def pretrained_models(config: dict) -> list[str]:
-    """Names of the pretrained models that the experiments and the folding arms start from."""
-    names = {config["folding"]["model"]}
+    """Names of the pretrained models that the experiments, the baselines and the folding arms start from."""
+    names = {config["folding"]["model"], config["experiments"]["defaults"]["esm2_name"]}
     for options in resolve_experiments(config).values():
         names |= {options["esm2_name"], options["esm_msa_name"]} if options["use_msa"] else {options["esm2_name"]}
     return sorted(names)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from scipy.stats import rankdata
 
 from hardfold import geometry
 from hardfold.geometry import UNRESOLVED
@@ -18,6 +17,7 @@ MIN_SEPARATION = 6
 RANGES = {"long": (24, None), "medium": (12, 23), "short": (6, 11)}
 FRACTIONS = {"p_at_l": 1, "p_at_l2": 2, "p_at_l5": 5}
 PRECISION_KEYS = [f"{key}_{name}" for name in RANGES for key in FRACTIONS]
+DISTANCE_EDGES = np.arange(2.0, 41.0, 2.0)  # angstrom, of the true distance
 _HDF5 = (".h5", ".hdf5")
 _CASP_HEADERS = {"PFRMAT", "TARGET", "AUTHOR", "REMARK", "METHOD", "MODEL", "RMODE", "END", "TER"}
 
@@ -38,10 +38,25 @@ def pairs_in(length: int, nearest: int = MIN_SEPARATION, farthest: int | None = 
 def resolved_pairs(probability: np.ndarray, contact_map: np.ndarray, nearest=MIN_SEPARATION, farthest=None):
     """(scores (P,) float64, is_contact (P,) bool) over resolved pairs that are predicted, NaN meaning that one is not;
     the probability is symmetrised first."""
-    i, j = pairs_in(len(contact_map), nearest, farthest)
+    scores, is_contact, _ = _scored(probability, contact_map, *pairs_in(len(contact_map), nearest, farthest))
+    return scores, is_contact
+
+
+def _scored(probability, contact_map, i, j):
     scores = (probability[i, j].astype(np.float64) + probability[j, i]) / 2
-    scored = (contact_map[i, j] != UNRESOLVED) & ~np.isnan(scores)
-    return scores[scored], contact_map[i, j][scored] == 1
+    truth = contact_map[i, j]
+    scored = (truth != UNRESOLVED) & ~np.isnan(scores)
+    return scores[scored], truth[scored] == 1, (j - i)[scored]
+
+
+def ranked_pairs(probability: np.ndarray, contact_map: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(scores, is_contact, separation), each (P,), of `resolved_pairs`, the highest score first.
+
+    Every metric below sorts what it is given, stably: of pairs that are sorted already that takes next to no time.
+    """
+    pairs = _scored(probability, contact_map, *pairs_in(len(contact_map)))
+    order = np.argsort(-pairs[0], kind="stable")
+    return tuple(values[order] for values in pairs)
 
 
 def precision_at(scores: np.ndarray, is_contact: np.ndarray, count: int) -> float:
@@ -55,11 +70,11 @@ def precision_at(scores: np.ndarray, is_contact: np.ndarray, count: int) -> floa
 
 def roc_auc(scores: np.ndarray, is_contact: np.ndarray) -> float:
     """Area under the ROC curve: the Mann-Whitney statistic, ties counting one half; NaN where a class is absent."""
-    positives = int(is_contact.sum())
-    negatives = len(is_contact) - positives
-    if not positives or not negatives:
+    if is_contact.all() or not is_contact.any():
         return np.nan
-    return float((rankdata(scores)[is_contact].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+    _, true, false = threshold_counts(scores, is_contact)
+    above = true - np.diff(true, prepend=0) / 2  # contacts above a score and half of those at it
+    return float((np.diff(false, prepend=0) * above).sum() / (true[-1] * false[-1]))
 
 
 def threshold_counts(scores: np.ndarray, is_contact: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -88,12 +103,21 @@ def precision_recall_f1(scores: np.ndarray, is_contact: np.ndarray, threshold: f
     return float(precision), float(recall), float(f1)
 
 
-def best_threshold(scores: np.ndarray, is_contact: np.ndarray) -> float:
-    """The score of largest F1 over the pairs given (the highest of equals). Raises ValueError without any contact."""
-    if not is_contact.any():
+def count_scores(scores: np.ndarray, is_contact: np.ndarray) -> np.ndarray:
+    """(2, 65536) all pairs and contacts by score, rounded to float16 and read as its bits, which keep the order of what
+    is not negative. Counts of many chains add up."""
+    score = scores.astype(np.float16).view(np.uint16)
+    return np.stack([np.bincount(part, minlength=2**16) for part in (score, score[is_contact])])
+
+
+def best_threshold(counts: np.ndarray) -> float:
+    """The score of largest F1 over the pairs counted (the highest of equals). Raises ValueError without any contact."""
+    if not counts[1].any():
         raise ValueError("no contact to choose a threshold by")
-    thresholds, true, false = threshold_counts(scores, is_contact)
-    return float(thresholds[np.argmax(2 * true / (true + false + true[-1]))])
+    found = np.flatnonzero(counts[0])[::-1]
+    pairs, true = np.cumsum(counts[:, found], axis=1)
+    best = found[np.argmax(2 * true / (pairs + true[-1]))]
+    return float(best.astype(np.uint16).view(np.float16))
 
 
 def evaluate(probability: np.ndarray, contact_map: np.ndarray) -> dict[str, float | int]:
@@ -103,18 +127,22 @@ def evaluate(probability: np.ndarray, contact_map: np.ndarray) -> dict[str, floa
     residues too. Only resolved pairs are ranked, and of those only the ones with a probability: `pairs_unseen` counts
     the others.
     """
-    length = len(contact_map)
-    metrics = {}
-    for name, separation in RANGES.items():
-        scores, is_contact = resolved_pairs(probability, contact_map, *separation)
+    return evaluate_ranked(*ranked_pairs(probability, contact_map), contact_map)
+
+
+def evaluate_ranked(scores, is_contact, separation, contact_map: np.ndarray) -> dict[str, float | int]:
+    """`evaluate` of a chain's `ranked_pairs`."""
+    length, metrics = len(contact_map), {}
+    for name, (nearest, farthest) in RANGES.items():
+        inside = (separation >= nearest) & (separation <= (farthest or length))
+        chosen = scores[inside], is_contact[inside]
         for key, divisor in FRACTIONS.items():
-            metrics[f"{key}_{name}"] = precision_at(scores, is_contact, max(1, length // divisor))
-    scores, is_contact = resolved_pairs(probability, contact_map)
+            metrics[f"{key}_{name}"] = precision_at(*chosen, max(1, length // divisor))
     metrics["roc_auc"] = roc_auc(scores, is_contact)
     metrics["pr_auc"] = pr_auc(scores, is_contact)
     metrics["base_rate"] = float(is_contact.mean()) if len(is_contact) else np.nan
-    unseen = len(resolved_pairs(np.zeros_like(probability), contact_map)[0]) - len(is_contact)
-    return {**metrics, "pairs": len(is_contact), "pairs_unseen": unseen, "length": length}
+    resolved = int(np.count_nonzero(contact_map[pairs_in(length)] != UNRESOLVED))
+    return {**metrics, "pairs": len(scores), "pairs_unseen": resolved - len(scores), "length": length}
 
 
 def distance_mae(predicted: np.ndarray, true: np.ndarray, max_distance: float) -> float:
@@ -123,6 +151,17 @@ def distance_mae(predicted: np.ndarray, true: np.ndarray, max_distance: float) -
     near = (true[i, j] <= max_distance) & ~np.isnan(predicted[i, j])  # False for NaN
     i, j = i[near], j[near]
     return float(np.abs(predicted[i, j].astype(np.float64) - true[i, j]).mean()) if len(i) else np.nan
+
+
+def distance_error_sums(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """(3, bins) of the predicted pairs (j - i >= 6) whose true distance lies between two DISTANCE_EDGES: how many, the
+    sums of their absolute and signed errors (predicted less true, angstrom)."""
+    i, j = pairs_in(len(true))
+    error, distance = predicted[i, j].astype(np.float64) - true[i, j], true[i, j]
+    known = ~np.isnan(error)
+    parts = [np.histogram(distance[known], DISTANCE_EDGES, weights=weights)[0]
+             for weights in (None, np.abs(error[known]), error[known])]  # fmt: skip
+    return np.stack(parts)
 
 
 def angle_mae(predicted: np.ndarray, true: np.ndarray) -> float:
@@ -146,15 +185,10 @@ def pr_curve(scores: np.ndarray, is_contact: np.ndarray, grid: np.ndarray) -> np
     return (true / (true + false))[reached]
 
 
-def reliability(scores: np.ndarray, is_contact: np.ndarray, bins: int = 10) -> dict[str, list]:
-    """Mean predicted probability and observed frequency (None where empty) and count in equal bins of probability."""
+def reliability_sums(scores: np.ndarray, is_contact: np.ndarray, bins: int = 10) -> np.ndarray:
+    """(3, bins): the number of pairs in equal bins of probability, the sum of their probabilities, their contacts."""
     index = np.clip((scores * bins).astype(int), 0, bins - 1)
-    count = np.bincount(index, minlength=bins)
-    parts = {}
-    for name, values in (("predicted", scores), ("observed", is_contact)):
-        totals = np.bincount(index, weights=values, minlength=bins)
-        parts[name] = [float(total / n) if n else None for total, n in zip(totals, count, strict=True)]
-    return {**parts, "count": count.tolist()}
+    return np.stack([np.bincount(index, weights, minlength=bins) for weights in (None, scores, is_contact)])
 
 
 def score_file(prediction: Path, native: Path, chain: str | None = None) -> dict[str, float | int | None]:

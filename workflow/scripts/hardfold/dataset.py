@@ -21,7 +21,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -191,6 +191,11 @@ class Dataset:
                 )
             except OSError as fault:
                 raise DatasetError(f"{self.path}: {id} is damaged ({fault})") from None
+
+
+def evenly_chosen(ids: Sequence[str], most: int) -> list[str]:
+    """At most `most` of the ids, evenly spread over them."""
+    return [ids[index] for index in np.unique(np.linspace(0, len(ids) - 1, most, dtype=int))] if ids else []
 
 
 def chain_group(chains: h5py.Group, id: str) -> h5py.Group:

@@ -4,9 +4,8 @@ import json
 from pathlib import Path
 
 import h5py
-import numpy as np
 
-from hardfold.dataset import DatasetError, chain_group
+from hardfold.dataset import DatasetError, chain_group, evenly_chosen
 from hardfold.hdf5 import open_hdf5
 
 
@@ -18,7 +17,7 @@ def inspect(path: Path, most: int = 200) -> str:
     with open_hdf5(path) as file:
         chains = file.get("chains", file)
         ids = sorted(chains)
-        looked_at = [ids[index] for index in np.unique(np.linspace(0, len(ids) - 1, most, dtype=int))] if ids else []
+        looked_at = evenly_chosen(ids, most)
         lines = [f"{path}: {len(ids)} chains", *_homes(path, chains, ids)]
         if len(looked_at) < len(ids):
             lines.append(f"  of {len(looked_at)} chains, evenly chosen:")

@@ -22,6 +22,7 @@ AUDIT_COLUMNS = [
 DROPPED_COLUMNS = ["chain", "proposed", "reason"]
 EXPOSED = ["train", "validation"]  # what a model learns from or is chosen on
 SCORED = ["test", "target"]
+BANDS = ["none", "<20", "20-30", "30-50", ">50"]  # %, of identity to the nearest training chain, see `band`
 GENEROUS_EVALUE = 10.0  # the nearest training chain is shown even where it is no homologue
 # A pair's best alignment may be a short one that hides a longer one over the thresholds.
 FURTHER_ALIGNMENTS = 5

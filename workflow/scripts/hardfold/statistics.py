@@ -1,7 +1,7 @@
-"""The paired comparison of arms by target: intervals, tests and the primary endpoint."""
+"""Intervals, tests, and the paired comparison of arms by target with its primary endpoint."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ FLOOR = "random_walk"
 FEW = 30  # targets of a class below which the comparison says so
 REACHED = (0.6, 0.7)  # TM-score
 IMPROVED_BY = 0.10  # TM-score
+_DRAWN = 1000  # resamples in memory at a time
 
 
 class ComparisonError(ValueError):
@@ -24,12 +25,34 @@ class ComparisonError(ValueError):
 
 def bootstrap_interval(values: np.ndarray, confidence: float, samples: int, seed: int) -> tuple[float, float] | None:
     """Percentile interval of the mean, values (targets) drawn with replacement; None below two values."""
-    if len(values) < 2:
-        return None
-    interval = stats.bootstrap(
-        (values,), np.mean, n_resamples=samples, confidence_level=confidence, method="percentile", rng=seed
-    ).confidence_interval
-    return float(interval.low), float(interval.high)
+    low, high = bootstrap_intervals(values[:, None], np.arange(len(values)), confidence, samples, seed)[:, 0]
+    return None if np.isnan(low) else (float(low), float(high))
+
+
+def bootstrap_intervals(
+    values: np.ndarray, clusters: Sequence, confidence: float, samples: int, seed: int
+) -> np.ndarray:
+    """(2, M) ends of the percentile intervals of the means of the columns of `values` (N, M), NaN for what is missing.
+
+    Whole clusters (N,) are drawn with replacement, as many as there are, the same ones for all columns (Davison and
+    Hinkley 1997, section 3.8). A column that fewer than two clusters have is NaN.
+    """
+    names, cluster = np.unique(clusters, return_inverse=True)
+    known = ~np.isnan(values)
+    sums, counts = (np.zeros((len(names), values.shape[1])) for _ in range(2))
+    np.add.at(sums, cluster, np.where(known, values, 0))
+    np.add.at(counts, cluster, known)
+    intervals, usable = np.full((2, values.shape[1]), np.nan), (counts > 0).sum(0) > 1
+    if not usable.any():
+        return intervals
+    generator, share, means = np.random.default_rng(seed), np.full(len(names), 1 / len(names)), []
+    for start in range(0, samples, _DRAWN):
+        drawn = generator.multinomial(len(names), share, min(_DRAWN, samples - start)).astype(float)
+        with np.errstate(invalid="ignore"):  # where none of those that have the value is drawn
+            means.append(drawn @ sums[:, usable] / (drawn @ counts[:, usable]))
+    ends = (1 - confidence) / 2, (1 + confidence) / 2
+    intervals[:, usable] = np.nanquantile(np.concatenate(means), ends, axis=0)
+    return intervals
 
 
 def wilcoxon(differences: np.ndarray) -> tuple[float, str]:

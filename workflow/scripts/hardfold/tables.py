@@ -59,10 +59,11 @@ def _fields(path, number, line):
         raise TableError(f"{path}, line {number}: a field is wrongly quoted ({fault})") from None
 
 
-def write(path: Path, rows: pd.DataFrame | list[Mapping], columns: list[str]) -> None:
-    """Write the columns in this order, rows sorted by the first ones, a line each; None and NaN become empty fields."""
+def write(path: Path, rows: pd.DataFrame | list[Mapping], columns: list[str], ordered: bool = False) -> None:
+    """Write the columns in this order, a line a row; None and NaN become empty fields. Rows are sorted by the first
+    columns, unless they are `ordered` already."""
     table = pd.DataFrame(rows, columns=columns) if not isinstance(rows, pd.DataFrame) else rows[columns]
-    if len(table):
+    if len(table) and not ordered:
         table = table.sort_values(columns[: min(4, len(columns))], ignore_index=True)
     table = table.replace(r"[\r\n]+", " ", regex=True)
     with whole_file(path) as temporary:

@@ -1,7 +1,7 @@
 """The frozen layers of an encoder, run once a chain for all experiments."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,30 +11,31 @@ from hardfold import backbones
 from hardfold.batches import tokenize
 from hardfold.contact.embeddings import EmbeddingsError, write_embeddings
 from hardfold.contact.encoders import ENCODERS, Encoder
-from hardfold.dataset import Dataset
+from hardfold.dataset import Dataset, evenly_chosen
 from hardfold.training import device
 from hardfold.weights import verify
 
 
 def embed_chains(
-    *, embedding: Mapping, weights: Path, chains: Sequence[Path], outputs: Sequence[Path], threads: int
+    *, embedding: Mapping, weights: Path, chains: Mapping[str, Path], outputs: Mapping[str, Path], threads: int
 ) -> None:
-    """Write what `embedding` (an entry of keys.embedding_entries) asks for of the chains of each data set."""
+    """Write what `embedding` (an entry of contact.keys) asks for of the chains of each split's data set."""
     torch.set_num_threads(threads)
     record = verify(weights)
     checkpoint = f"{record['name']}.pt"
     encoder = ENCODERS[embedding["encoder"]](*backbones.load(Path(weights, checkpoint)), frozen=embedding["layer"])
     encoder.weights = record["files"][checkpoint]
     encoder.to(device())
-    for data, output in zip(chains, outputs, strict=True):
-        embed(encoder, embedding, data, output)
+    for split, data in chains.items():
+        embed(encoder, embedding, data, outputs[split], embedding["training_chains"] if split == "train" else None)
 
 
-def embed(encoder: Encoder, embedding: Mapping, chains: Path, output: Path) -> None:
-    """`embed_chains` with a loaded encoder: uncropped chains, one at a time. Raises EmbeddingsError for chains that are
-    longer than it reads."""
+def embed(encoder: Encoder, embedding: Mapping, chains: Path, output: Path, most: int | None = None) -> None:
+    """`embed_chains` with a loaded encoder: uncropped chains, one at a time, `most` of them, by default all. Raises
+    EmbeddingsError for chains that are longer than it reads."""
     data, limit, where = Dataset(chains), encoder.max_residues, next(encoder.parameters()).device
-    lengths = dict(zip(data.ids, data.lengths(), strict=True))
+    ids = data.ids if most is None else evenly_chosen(data.ids, most)
+    lengths = {id: length for id, length in zip(data.ids, data.lengths(), strict=True) if id in set(ids)}
     if long := [id for id, length in lengths.items() if limit and length > limit]:
         raise EmbeddingsError(f"{', '.join(long)}: longer than the {limit} residues that the alignment model reads")
     size = estimate(encoder, embedding, lengths.values()) / 1e6
@@ -46,6 +47,7 @@ def embed(encoder: Encoder, embedding: Mapping, chains: Path, output: Path) -> N
         chains,
         output,
         encoder.weights,
+        ids,
     )
 
 

@@ -12,7 +12,7 @@ test set, both embedded models), as much as predictions.h5 rounds them.
 import hashlib
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import h5py
@@ -30,15 +30,22 @@ class EmbeddingsError(ValueError):
 
 
 def write_embeddings(
-    compute: Callable[[np.ndarray], np.ndarray], embedding: Mapping, chains: Path, output: Path, weights: str = ""
+    compute: Callable[[np.ndarray], np.ndarray],
+    embedding: Mapping,
+    chains: Path,
+    output: Path,
+    weights: str = "",
+    ids: Sequence[str] | None = None,
 ) -> None:
-    """Write what `compute` makes of the letters (see `read_letters`) of every chain of the data set `chains`: features,
-    or symmetric maps (P, L, L). embedding: an entry of keys.embedding_entries; weights: the checkpoint's sha256.
+    """Write what `compute` makes of the letters (see `read_letters`) of the chains `ids` of the data set `chains`, all
+    by default: features, or symmetric maps (P, L, L). embedding: an entry of contact.keys; weights: the checkpoint's
+    sha256.
     """
     with open_hdf5(chains) as source, whole_hdf5(output) as file:
         groups = source["chains"]
+        ids = sorted(groups) if ids is None else ids
         file.attrs.update({name: embedding[name] for name in _ATTRIBUTES}, weights=weights)
-        for id in progress(sorted(groups), len(groups), f"chains of {chains}"):
+        for id in progress(ids, len(ids), f"chains of {chains}"):
             letters = read_letters(chain_group(groups, id), embedding["rows"])
             values = compute(letters)
             array = file.create_dataset(id, data=values if embedding["content"] == "features" else pack(values))
@@ -63,16 +70,16 @@ def pack(maps: np.ndarray) -> np.ndarray:
 class Embeddings:
     """A file of `embed_chains`; each process opens it for itself, so workers may share it."""
 
-    def __init__(self, path: Path, embedding: Mapping, weights: str, chains: Path):
+    def __init__(self, path: Path, embedding: Mapping, weights: str, chains: Path, ids: Iterable[str] | None = None):
         """Raises EmbeddingsError unless the file was made as `embedding` says, with the checkpoint of this sha256, of
-        the very sequences or alignments of the data set `chains`."""
+        the very sequences or alignments of the data set `chains`, all of them or those of `ids`."""
         self.path, self._file, self._process = path, None, None
         expected = {**{name: embedding[name] for name in _ATTRIBUTES}, "weights": weights}
         with open_hdf5(path) as file, open_hdf5(chains) as source:
             if other := [f"{key} {file.attrs.get(key)}, not {value}" for key, value in expected.items()
                          if file.attrs.get(key) != value]:  # fmt: skip
                 raise EmbeddingsError(f"{path}: made with {'; '.join(other)}")
-            for id in source["chains"]:
+            for id in source["chains"] if ids is None else ids:
                 letters = read_letters(chain_group(source["chains"], id), embedding["rows"])
                 if id not in file or file[id].attrs["letters"] != _digest(letters):
                     raise EmbeddingsError(f"{path}: not of {id} as it stands in {chains}")

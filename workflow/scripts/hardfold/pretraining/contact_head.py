@@ -5,13 +5,13 @@ from pathlib import Path
 import esm
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from hardfold.batches import tokenize
-from hardfold.contacts import evaluate, pairs_in
+from hardfold.contacts import evaluate
 from hardfold.geometry import contact_map, distance_map
 from hardfold.pretraining.data import load_stretches
+from hardfold.regression import fit_contacts
 from hardfold.structure.chain import Chain
 
 
@@ -21,24 +21,20 @@ def fit_contact_head(model, alphabet: esm.Alphabet, data: Path, chains: int, ali
     alignments: group -> id -> (N, L) uint8 rows, for an alignment model. Returns the mean long-range P@L of the head
     on the validation chains, and the numbers of chains.
     """
-    features, labels = [], []
-    for chain in _deepest(load_stretches(data, "train"), alignments, "train")[:chains]:
-        pairs = _attention_features(model, _tokens(chain, alphabet, alignments, "train"))
-        i, j = pairs_in(len(chain.sequence))
-        features.append(pairs[i, j])
-        labels.append(_contacts(chain)[i, j] == 1)
-    regression = LogisticRegression(l1_ratio=1.0, C=1 / 0.15, solver="liblinear", random_state=0)
-    regression.fit(np.concatenate(features), np.concatenate(labels))
+    fitted = _deepest(load_stretches(data, "train"), alignments, "train")[:chains]
+    weight, bias = fit_contacts(
+        (_attention_maps(model, _tokens(chain, alphabet, alignments, "train")), _contacts(chain)) for chain in fitted
+    )
     with torch.no_grad():
-        model.contact_head.regression.weight.copy_(torch.from_numpy(regression.coef_))
-        model.contact_head.regression.bias.copy_(torch.from_numpy(regression.intercept_))
+        model.contact_head.regression.weight.copy_(torch.from_numpy(weight))
+        model.contact_head.regression.bias.fill_(bias)
     precisions = []
     for chain in _deepest(load_stretches(data, "validation"), alignments, "validation"):
         with torch.no_grad():
             predicted = model.predict_contacts(_tokens(chain, alphabet, alignments, "validation"))[0].numpy()
         precisions.append(evaluate(predicted, _contacts(chain))["p_at_l_long"])
     return {
-        "regression_chains": len(features),
+        "regression_chains": len(fitted),
         "validation_chains": len(precisions),
         "p_at_l_long": float(np.nanmean(precisions)),
     }
@@ -63,10 +59,10 @@ def _tokens(chain, alphabet, alignments, group) -> Tensor:
 
 
 @torch.no_grad()
-def _attention_features(model, tokens) -> np.ndarray:
-    """(L, L, layers * heads) symmetrised, APC-corrected attention, as the contact head of fair-esm sees it."""
+def _attention_maps(model, tokens) -> np.ndarray:
+    """(layers * heads, L, L) symmetrised, APC-corrected attention, as the contact head of fair-esm sees it."""
     captured = []
     hook = model.contact_head.regression.register_forward_pre_hook(lambda module, inputs: captured.append(inputs[0]))
     model.predict_contacts(tokens)
     hook.remove()
-    return captured[0][0].numpy()
+    return captured[0][0].numpy().transpose(2, 0, 1)

@@ -2,9 +2,7 @@
 
 import pandas as pd
 
-from hardfold.leakage import band
-
-BANDS = ["none", "<20", "20-30", "30-50", ">50"]  # %, as `leakage.band` names them
+from hardfold.leakage import BANDS, band
 
 
 def by_band(audit: pd.DataFrame, when: str) -> dict[str, int]:

@@ -132,7 +132,10 @@ def read_results(root: Path) -> Results:
             ["identity", "identity_kept"],
         ),
         test_set=_file(root / "dataset/test.h5"),
-        summary=_table(root / "experiments/summary.tsv", ["experiment"], ["proteins", *METRICS]),
+        # The table goes on with the baselines.
+        summary=_table(root / "experiments/summary.tsv", ["experiment"], ["proteins", *METRICS]).head(
+            len(resolve_experiments(config))
+        ),
         experiments=[
             _experiment(root / "experiments" / name, name, options)
             for name, options in resolve_experiments(config).items()
@@ -206,7 +209,7 @@ def _experiment(folder: Path, name: str, options: dict) -> Experiment:
             folder / "training.json", {"seconds", "epochs", "steps", "best_epoch", "peak_memory_mb", "parameters"}
         ),
         history=_table(folder / "history.csv", [], ["epoch", "learning_rate", *parts, "validation_roc_auc"], ","),
-        metrics=_json(folder / "metrics.json", {"proteins", "by_protein", "curves", "reliability"}),
+        metrics=_json(folder / "metrics.json", {"test"})["test"],
         predictions=_file(folder / "predictions.h5"),
     )
 

@@ -1,18 +1,15 @@
 from pathlib import Path
 
-from hardfold.contact.evaluate import evaluate_experiment
+from hardfold.contact.predict import predict_experiment
 from hardfold.jobs import start_log
 
 start_log(snakemake.log[0])
-evaluate_experiment(
+predict_experiment(
     folder=Path(snakemake.input.model).parent,
     esm2=snakemake.input.esm2,
     esm_msa=snakemake.input.get("esm_msa"),
     embeddings=snakemake.params.embeddings,
-    validation=snakemake.input.validation,
-    test=snakemake.input.test,
-    metrics=snakemake.output.metrics,
-    predictions=snakemake.output.predictions,
-    resamples=snakemake.params.resamples,
+    chains={split: snakemake.input[split] for split in ("validation", "test", "target")},
+    output=snakemake.output[0],
     threads=snakemake.threads,
 )
