@@ -5,7 +5,6 @@ import pytest
 
 from hardfold.report.captions import CAPTIONS
 from hardfold.report.figures import FIGURES, draw_all
-from hardfold.report.figures.contact import contact_loss
 from hardfold.report.figures.maps import extremes, pool, residue_angles
 from hardfold.report.figures.style import save, stack, with_style
 
@@ -49,8 +48,9 @@ def test_a_split_without_chains_leaves_the_figures_drawable(results, tmp_path):
     changed = dataclasses.replace(
         results, experiments=[without], baselines=[], metrics=results.metrics | {"target": targets}
     )
-    contact = {name for name in FIGURES if name.startswith("contact_")}
-    assert set(draw_all(changed, tmp_path)) >= contact
+    with with_style():
+        for name in ("contact_precision", "contact_curves", "contact_neff", "contact_errors", "contact_reliability"):
+            save(FIGURES[name](changed), tmp_path / f"{name}.png")
 
 
 def test_errors_of_both_splits_are_pooled_by_their_pairs():
@@ -78,14 +78,18 @@ def test_the_training_axis_names_the_loss_that_was_used(results):
         return runs, FIGURES["contact_training"](dataclasses.replace(results, experiments=runs))
 
     bce, figure = labelled("bce")
-    assert figure.get_supylabel() == "contact loss (nats, BCE, contacts × 5)"
+    assert figure.get_supylabel() == "loss (contact, BCE, positives × 5)"
     focal, figure = labelled("focal")
-    assert figure.get_supylabel() == "contact loss (focal, γ = 2, α = 0.25)"
+    assert figure.get_supylabel() == "loss (contact, focal, γ = 2, α = 0.25)"
     mixed = FIGURES["contact_training"](dataclasses.replace(results, experiments=[bce[0], focal[1]]))
-    assert mixed.get_supylabel() == "contact loss"
+    assert mixed.get_supylabel() == "loss of the main task"
     assert ["BCE" in axis.get_title() for axis in mixed.axes] == [True, False]
-    distance = bce[0].options | {"use_contact": False}
-    assert contact_loss(dataclasses.replace(bce[0], options=distance)) == "none: contacts from distances"
+    by_distance = {"main_task": "distance", "distance_loss_type": "cross_entropy"}
+    history = results.experiments[2].history.assign(train_contact=np.nan, validation_contact=np.nan)
+    one = dataclasses.replace(bce[2], options=bce[2].options | by_distance, history=history)
+    figure = FIGURES["contact_training"](dataclasses.replace(results, experiments=[one]))
+    assert figure.get_supylabel() == "loss (distance, cross entropy)"
+    assert list(figure.axes[0].lines[0].get_ydata()) == list(history["train_distance"])
 
 
 def test_extremes_are_best_median_and_worst(results):

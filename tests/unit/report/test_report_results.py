@@ -87,6 +87,9 @@ def test_the_best_experiment_is_chosen_on_validation_chains_at_the_epoch_kept(ow
     assert results.best.name == "exp7"
     history = own_results / "experiments/exp3/history.csv"
     rows = history.read_text().splitlines()
+    rows[12] = ",".join([*rows[12].split(",")[:-1], "0.999"])  # of an epoch that was not kept
+    history.write_text("\n".join(rows))
+    assert read_results(own_results).best.name == "exp7"
     rows[9] = ",".join([*rows[9].split(",")[:-1], "0.99"])
     history.write_text("\n".join(rows))
     changed = read_results(own_results)

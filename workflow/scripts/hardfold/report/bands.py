@@ -1,13 +1,10 @@
-"""Held-out chains by band: of identity to the nearest training chain, of alignment depth."""
-
-import math
+"""Held-out chains by band of identity to the nearest training chain."""
 
 import pandas as pd
 
 from hardfold.leakage import band
 
 BANDS = ["none", "<20", "20-30", "30-50", ">50"]  # %, as `leakage.band` names them
-NEFF = {"<10": (1, 10), "10-30": (10, 30), "30-100": (30, 100), ">=100": (100, math.inf)}
 
 
 def by_band(audit: pd.DataFrame, when: str) -> dict[str, int]:

@@ -80,8 +80,8 @@ CAPTIONS = {
     ),
     "contact_training": (
         "Training of the experiments",
-        "Contact loss by epoch on training and validation chains. The dot marks the epoch whose weights were kept, "
-        "the best by the configured `checkpoints_metric`.",
+        "Loss of the main task by epoch on training and validation chains. The dot marks the epoch whose weights were "
+        "kept, the best by the configured `checkpoints_metric`.",
     ),
     "data_depth": (
         "Alignment depth by split",

@@ -20,6 +20,7 @@ TASKS = ["contact", "distance", "angle"]
 # Both halves of what the contact track is scored on, and the comparisons' and bands' name for the two together.
 HELD_OUT_SPLITS = ["test", "target"]
 HELD_OUT = "held_out"
+NEFF = {"<10": (1, 10), "10-30": (10, 30), "30-100": (30, 100), ">=100": (100, math.inf)}  # bands and their ends
 SECTION_KEYS = {"proteins", "pairs_unseen", "metrics", "by_protein", "curves", "reliability", "distance_error"}
 # The models inside the repository; weights from here are small stand-ins, whatever their architecture.
 EMBEDDED_FOLDER = "resources/models"
@@ -254,7 +255,7 @@ def _comma_separated(path: Path, required: Iterable[str]) -> pd.DataFrame:
 
 
 def _experiment(folder: Path, name: str, options: dict) -> Experiment:
-    parts = [f"{split}_{part}" for split in ("train", "validation") for part in ("loss", "contact")]
+    parts = [f"{split}_{part}" for split in ("train", "validation") for part in ("loss", "contact", "distance")]
     return Experiment(
         name=name,
         options=options,

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from hardfold.report.answers import HIGHER, LOWER, METRICS, QUESTIONS, compared, judge
-from hardfold.report.bands import NEFF
+from hardfold.report.designs import LOSSES
 from hardfold.report.figures.style import (
     BLUE,
     GREY,
@@ -17,7 +17,7 @@ from hardfold.report.figures.style import (
     key_below,
     panels,
 )
-from hardfold.report.results import HELD_OUT, HELD_OUT_SPLITS, Results
+from hardfold.report.results import HELD_OUT, HELD_OUT_SPLITS, NEFF, Experiment, Results
 
 RANGES = {"short": "short, 6–11", "medium": "medium, 12–23", "long": "long, ≥ 24"}
 SPLIT_NAMES = {"test": "test chains", "target": "targets"}
@@ -158,19 +158,19 @@ def depth(results: Results) -> Figure | None:
 
 
 def training(results: Results) -> Figure | None:
-    """Contact loss by epoch; one scale for all where all losses are of one kind."""
+    """Loss of the main task by epoch; one scale for all where all are of one kind."""
     columns = min(3, len(results.experiments))
     rows = -(-len(results.experiments) // columns)
     colours = experiment_colours([one.name for one in results.experiments])
-    kinds = {one.name: contact_loss(one) for one in results.experiments}
+    kinds = {one.name: main_loss(one) for one in results.experiments}
     alike = len(set(kinds.values())) == 1
     figure, axes = panels(rows, columns, 0.8 + 1.75 * rows, sharex=True, sharey=alike)
     for axis, one in zip(axes.flat, results.experiments, strict=False):
-        history, colour = one.history, colours[one.name]
-        axis.plot(history["epoch"], history["train_contact"], color=colour, linestyle="--", linewidth=1)
-        axis.plot(history["epoch"], history["validation_contact"], color=colour)
+        history, colour, task = one.history, colours[one.name], one.options["main_task"]
+        axis.plot(history["epoch"], history[f"train_{task}"], color=colour, linestyle="--", linewidth=1)
+        axis.plot(history["epoch"], history[f"validation_{task}"], color=colour)
         kept = history[history["epoch"] == one.training["best_epoch"]]
-        axis.scatter(kept["epoch"], kept["validation_contact"], s=26, color=colour, zorder=3)
+        axis.scatter(kept["epoch"], kept[f"validation_{task}"], s=26, color=colour, zorder=3)
         title = f"{one.name}, epoch {one.training['best_epoch']} of {one.training['epochs']} kept"
         axis.set_title(title if alike else f"{title}\n{kinds[one.name]}")
         axis.grid(axis="y")
@@ -185,18 +185,18 @@ def training(results: Results) -> Figure | None:
             "weights kept": {"linestyle": "none", "marker": "o"},
         },
     )
-    figure.supylabel(f"contact loss ({kinds.popitem()[1]})" if alike else "contact loss", fontsize=8.5)
+    figure.supylabel(f"loss ({kinds.popitem()[1]})" if alike else "loss of the main task", fontsize=8.5)
     return figure
 
 
-def contact_loss(one) -> str:
-    """What the contact loss of the experiment is, with its weight of the positive pairs."""
+def main_loss(one: Experiment) -> str:
+    """What the loss of the experiment's main task is."""
     options = one.options
-    if not options["use_contact"]:
-        return "none: contacts from distances"
+    if options["main_task"] == "distance":
+        return f"distance, {LOSSES[options['distance_loss_type']]}"
     if options["contact_loss_type"] == "focal":
-        return f"focal, γ = {options['focal_gamma']:g}, α = {options['focal_alpha']:g}"
-    return f"nats, BCE, contacts × {options['positive_weight']:g}"
+        return f"contact, focal, γ = {options['focal_gamma']:g}, α = {options['focal_alpha']:g}"
+    return f"contact, BCE, positives × {options['positive_weight']:g}"
 
 
 def reliability(results: Results) -> Figure | None:

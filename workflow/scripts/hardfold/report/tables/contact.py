@@ -1,7 +1,7 @@
 """Tables of the contact experiments."""
 
 from hardfold.report.answers import METRICS, QUESTIONS, compared, difference
-from hardfold.report.bands import BANDS, NEFF
+from hardfold.report.bands import BANDS
 from hardfold.report.designs import alignment_model, losses
 from hardfold.report.format import (
     UNKNOWN,
@@ -14,7 +14,7 @@ from hardfold.report.format import (
     scientific,
     words,
 )
-from hardfold.report.results import HELD_OUT, Results
+from hardfold.report.results import HELD_OUT, NEFF, Results
 
 SPLITS = {"test": "Test chains", "target": "Targets"}
 COMPARED = METRICS | {"pr_auc": "PR AUC"}
@@ -137,9 +137,7 @@ def _metrics(results: Results, split: str, columns: dict[str, str]) -> str:
         cells = []
         for key in columns:
             cell, n = interval(row[key], row[f"{key}_low"], row[f"{key}_high"]), section["metrics"][key]["n"]
-            cells.append(
-                f"{cell} (n = {count(n)})" if cell != UNKNOWN and n not in (None, section["proteins"]) else cell
-            )
+            cells.append(f"{cell} (n = {count(n)})" if 0 < n < section["proteins"] else cell)
         label = one.name if one.name in experiments else f"*{one.name}* (baseline)"
         rows.append([label, count(row["proteins"]), *cells])
     return markdown_table(["experiment", "proteins", *columns.values()], rows)
