@@ -170,6 +170,8 @@ def test_fewer_proteins_than_all_are_counted_beside_the_value(text):
 def test_bands_are_columns_with_their_proteins(text):
     assert "| experiment | <10 (n = 2) | 10-30 (n = 3) | >=100 (n = 4) |" in text
     assert "| experiment | none (n = 2) | 20-30 (n = 3) |" in text
+    bands = re.search(r"### By alignment depth.*?\n### ", text, re.DOTALL)[0]
+    assert bands.count("| exp7 |") == bands.count("| *couplings* (baseline) |") == 4
 
 
 def test_tables_have_one_shape_and_a_blank_line_above(text):

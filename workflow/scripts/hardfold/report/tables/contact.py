@@ -14,7 +14,7 @@ from hardfold.report.format import (
     scientific,
     words,
 )
-from hardfold.report.results import HELD_OUT, NEFF, Results
+from hardfold.report.results import HELD_OUT, NEFF, Baseline, Experiment, Results
 
 SPLITS = {"test": "Test chains", "target": "Targets"}
 COMPARED = METRICS | {"pr_auc": "PR AUC"}
@@ -131,16 +131,18 @@ def _metrics(results: Results, split: str, columns: dict[str, str]) -> str:
     for all proteins.
     """
     rows = []
-    experiments = {one.name for one in results.experiments}
     for one in [*results.experiments, *results.baselines]:
         row, section = results.metrics[split].loc[one.name], one.metrics[split]
         cells = []
         for key in columns:
             cell, n = interval(row[key], row[f"{key}_low"], row[f"{key}_high"]), section["metrics"][key]["n"]
             cells.append(f"{cell} (n = {count(n)})" if 0 < n < section["proteins"] else cell)
-        label = one.name if one.name in experiments else f"*{one.name}* (baseline)"
-        rows.append([label, count(row["proteins"]), *cells])
+        rows.append([_label(one), count(row["proteins"]), *cells])
     return markdown_table(["experiment", "proteins", *columns.values()], rows)
+
+
+def _label(one: Experiment | Baseline) -> str:
+    return f"*{one.name}* (baseline)" if isinstance(one, Baseline) else one.name
 
 
 def by_band(results: Results, by: str, metric: str) -> str:
@@ -152,7 +154,7 @@ def by_band(results: Results, by: str, metric: str) -> str:
     cells = table.set_index(["experiment", "band"])
     rows = []
     for one in [*results.experiments, *results.baselines]:
-        row = [one.name]
+        row = [_label(one)]
         for name in names:
             entry = _row(cells, (one.name, name))
             ends = (None,) * 3 if entry is None else (entry[f"{metric}{part}"] for part in ("", "_low", "_high"))
