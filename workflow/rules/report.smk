@@ -9,7 +9,10 @@ REPORTED = [
     "results/splits/assignment.tsv",
     "results/splits/audit.tsv",
     "results/dataset/test.h5",
-    "results/experiments/summary.tsv",
+    *expand(
+        "results/experiments/{table}.tsv",
+        table=["summary", "targets", "comparisons", "bands"],
+    ),
     "results/folding/scores.tsv",
     "results/folding/comparison.json",
     *expand(
@@ -17,6 +20,7 @@ REPORTED = [
         experiment=EXPERIMENTS,
         file=["training.json", "history.csv", "metrics.json", "predictions.h5"],
     ),
+    *expand("results/experiments/{baseline}/metrics.json", baseline=BASELINES),
     *expand(
         "results/folding/{arm}/seed{seed}/{file}",
         arm=ARMS,

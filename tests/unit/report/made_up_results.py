@@ -13,6 +13,7 @@ from hardfold.report.results import METRICS
 
 ROOT = Path(__file__).parents[3]
 CLASSES = ["deep", "hard"]
+BASELINES = ["base_rate", "separation_prior", "attention_head", "attention_head_shuffled", "couplings"]
 
 
 def write_results(root: Path, targets: int = 14, chains: int = 40) -> Path:
@@ -129,81 +130,163 @@ def write_data(root, random, targets, chains):
 
 
 def write_experiments(root, random, config):
-    proteins = ["1c06_A", "1c07_A", "1c14_A"]
-    summary = []
-    for number, (name, options) in enumerate(resolve_experiments(config).items()):
+    proteins = {"test": ["1c06_A", "1c07_A", "1c14_A"], "target": ["2t00_A", "2t01_A", "2t02_A", "2t03_A"]}
+    experiments = resolve_experiments(config)
+    rows = {split: [] for split in proteins}
+    for number, name in enumerate([*experiments, *BASELINES]):
         folder = root / "experiments" / name
-        epochs = np.arange(1, 13)
-        loss = 0.9 * np.exp(-epochs / 6) + 0.3 + 0.02 * number
-        history = {
-            "epoch": epochs,
-            "learning_rate": 0.001 * (1 - epochs / 13),
-            "train_loss": loss,
-            "train_contact": loss,
-            "train_distance": loss / 2 if options["use_distance"] else None,
-            "train_angle": loss / 3 if options["use_angle"] else None,
-            "validation_loss": loss + 0.01 * epochs,
-            "validation_contact": loss + 0.01 * epochs,
-            "validation_distance": loss if options["use_distance"] else None,
-            "validation_angle": loss if options["use_angle"] else None,
-            "validation_roc_auc": 0.5 + 0.02 * epochs,
-        }
-        write_table(folder / "history.csv", history, ",")
-        write_json(folder / "config.json", options)
-        training = {
-            "experiment": name,
-            "seconds": 61.2 + number,
-            "epochs": 12,
-            "steps": 96,
-            "best_epoch": 9,
-            "peak_memory_mb": 612.5,
-            "residues_per_second": 5100.0,
-            "parameters": {"trainable": 301_000 + number, "total": 2_301_000},
-            "weights": {},
-            "loaded_keys": {},
-        }
-        write_json(folder / "training.json", training)
-        value = {key: 0.05 + random.uniform(0, 0.03) for key in METRICS}
-        value |= {"roc_auc": 0.7 + 0.01 * number, "base_rate": 0.03, "distance_mae": 5.2, "angle_mae": 41.0}
-        unknown = {f"{task}_mae" for task in ("distance", "angle") if not options[f"use_{task}"]}
-        metrics = {
-            key: None if key in unknown else {"value": x, "low": 0.8 * x, "high": 1.2 * x} for key, x in value.items()
-        }
-        row = {"experiment": name, "proteins": len(proteins)}
-        for key, entry in metrics.items():
-            row |= {key: entry and entry["value"], f"{key}_low": entry and entry["low"]}
-            row |= {f"{key}_high": entry and entry["high"]}
-        summary.append(row)
-        grid = np.linspace(0, 1, 50)
-        section = {
-            "proteins": len(proteins),
-            "metrics": metrics,
-            "by_protein": [
-                {"chain": chain, "length": 64, "roc_auc": 0.7, "p_at_l_long": 0.02 + 0.03 * index + 0.001 * number}
-                for index, chain in enumerate(proteins)
-            ],
-            "curves": {
-                "roc": {"fpr": grid.tolist(), "tpr": (grid ** (0.5 - 0.02 * number)).tolist()},
-                "pr": {"recall": grid.tolist(), "precision": (0.03 + 0.3 * np.exp(-6 * grid)).tolist()},
-            },
-            "reliability": {
-                "predicted": (predicted := np.linspace(0.05, 0.95, 10)).tolist(),
-                "observed": (predicted**1.3).tolist(),
-                "count": (10 ** (5 - 4 * predicted)).astype(int).tolist(),
-            },
-        }
-        content = {"experiment": name, "threshold": value["threshold"], "test": section}
+        options = experiments.get(name, {"use_distance": False, "use_angle": False})
+        if name in experiments:
+            write_training(folder, name, number, options)
+            write_predictions(folder / "predictions.h5", random, proteins, options)
+        content = {"experiment": name, "threshold": 0.25}
+        for split, chains in proteins.items():
+            content[split] = section(random, number, chains, options)
+            row = {"experiment": name}
+            for key, entry in content[split]["metrics"].items():
+                row |= {key: entry["value"], f"{key}_low": entry["low"], f"{key}_high": entry["high"]}
+            rows[split].append(row | {"proteins": len(chains)})
         write_json(folder / "metrics.json", content)
-        with h5py.File(folder / "predictions.h5", "w") as file:
-            for chain in proteins:
+    write_table(root / "experiments/summary.tsv", rows["test"])
+    write_table(root / "experiments/targets.tsv", rows["target"])
+    write_table(root / "experiments/comparisons.tsv", comparison_rows(random, list(experiments)))
+    write_table(root / "experiments/bands.tsv", band_rows(random, [*experiments, *BASELINES]))
+    write_test_set(root / "dataset/test.h5", random, proteins["test"])
+
+
+def write_training(folder, name, number, options):
+    epochs = np.arange(1, 13)
+    loss = 0.9 * np.exp(-epochs / 6) + 0.3 + 0.02 * number
+    history = {
+        "epoch": epochs,
+        "learning_rate": 0.001 * (1 - epochs / 13),
+        "train_loss": loss,
+        "train_contact": loss,
+        "train_distance": loss / 2 if options["use_distance"] else None,
+        "train_angle": loss / 3 if options["use_angle"] else None,
+        "validation_loss": loss + 0.01 * epochs,
+        "validation_contact": loss + 0.01 * epochs,
+        "validation_distance": loss if options["use_distance"] else None,
+        "validation_angle": loss if options["use_angle"] else None,
+        "validation_roc_auc": 0.5 + 0.02 * epochs + 0.001 * number,
+    }
+    write_table(folder / "history.csv", history, ",")
+    write_json(folder / "config.json", options)
+    training = {
+        "experiment": name,
+        "seconds": 61.2 + number,
+        "epochs": 12,
+        "steps": 96,
+        "best_epoch": 9,
+        "peak_memory_mb": 612.5,
+        "residues_per_second": 5100.0,
+        "parameters": {"trainable": 301_000 + number, "total": 2_301_000},
+        "weights": {},
+        "loaded_keys": {},
+    }
+    write_json(folder / "training.json", training)
+
+
+def write_predictions(path, random, proteins, options):
+    with h5py.File(path, "w") as file:
+        for split, chains in proteins.items():
+            for chain in chains:
+                file.create_group(chain).attrs["split"] = split
                 file[f"{chain}/contact_probability"] = contact_map(64).astype(np.float16) * 0.7
-    write_table(root / "experiments/summary.tsv", summary)
-    (root / "dataset").mkdir(parents=True, exist_ok=True)
-    with h5py.File(root / "dataset/test.h5", "w") as file:
+                if options["use_angle"]:
+                    file[f"{chain}/angles"] = random.normal([-1.2, 1.0], 0.5, (64, 2)).astype(np.float32)
+
+
+def write_test_set(path, random, proteins):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
         for chain in proteins:
             native = contact_map(64).astype(np.uint8)
             native[:3] = native[:, :3] = 255
             file[f"chains/{chain}/contact_map"] = native
+            angles = random.normal([-1.1, -0.7], 0.2, (64, 2)).astype(np.float32)
+            angles[[0, -1]] = np.nan
+            file[f"chains/{chain}/angle_map"] = angles
+
+
+def section(random, number, chains, options) -> dict:
+    """One split's part of metrics.json; each experiment has its own values."""
+    value = {key: 0.05 + random.uniform(0, 0.03) for key in METRICS} | {"threshold": 0.25, "base_rate": 0.03}
+    value |= {"roc_auc": 0.7 + 0.01 * number, "distance_mae": 5.2, "angle_mae": 41.0}
+    unknown = {f"{task}_mae" for task in ("distance", "angle") if not options[f"use_{task}"]}
+    nothing = {"value": None, "low": None, "high": None, "n": 0}
+    metrics = {
+        key: nothing if key in unknown else {"value": x, "low": 0.8 * x, "high": 1.2 * x, "n": len(chains)}
+        for key, x in value.items()
+    }
+    metrics["precision_0.5"]["n"] = len(chains) - 1
+    grid, predicted, centres = np.linspace(0, 1, 50), np.linspace(0.05, 0.95, 10), np.arange(3, 40, 2)
+    known = np.where(centres > 3, 1.0, np.nan)
+    errors = {"mae": known * (2 + 0.01 * (centres - 9) ** 2), "bias": known * (9 - centres) / 4}
+    return {
+        "proteins": len(chains),
+        "pairs_unseen": 0,
+        "metrics": metrics,
+        "by_protein": [
+            {"chain": chain, "length": 64, "pairs": 1600, "pairs_unseen": 0, "roc_auc": 0.7}
+            | {"p_at_l_long": 0.02 + 0.03 * index + 0.001 * number}
+            for index, chain in enumerate(chains)
+        ],
+        "curves": {
+            "roc": {"fpr": grid.tolist(), "tpr": (grid ** (0.8 - 0.02 * number)).tolist()},
+            "pr": {"recall": grid.tolist(), "precision": (0.03 + 0.3 * np.exp(-(4 + number) * grid)).tolist()},
+        },
+        "reliability": {
+            "predicted": predicted.tolist(),
+            "observed": (predicted**1.3).tolist(),
+            "count": (10 ** (5 - 4 * predicted)).astype(int).tolist(),
+        },
+        "distance_error": {
+            "true": centres.tolist(),
+            **{key: [None if np.isnan(x) else x for x in values] for key, values in errors.items()},
+            "count": np.where(centres > 3, 100 * centres, 0).tolist(),
+        }
+        if options["use_distance"]
+        else None,
+    }
+
+
+def comparison_rows(random, experiments) -> list[dict]:
+    pairs = [
+        ("alignment", "exp2", "exp1", 0.05),
+        ("auxiliary_tasks", "exp3", "exp2", -0.05),
+        ("auxiliary_tasks", "exp4", "exp2", 0.0),
+        ("losses", "exp4", "exp3", 0.0),
+        ("losses", "exp5", "exp3", 0.0),
+        ("couplings", "exp7", "exp5", 0.02),
+        *(("baseline", one, baseline, 0.04) for one in experiments for baseline in BASELINES),
+    ]
+    rows = []
+    for question, first, second, difference in pairs:
+        for split, proteins in (("test", 3), ("target", 4), ("held_out", 7)):
+            for metric in ("roc_auc", "pr_auc", "p_at_l_long"):
+                shift = difference + random.uniform(0, 0.002)
+                p = 0.004 if difference else 0.7
+                row = {"question": question, "first": first, "second": second, "split": split, "metric": metric}
+                row |= {"proteins": proteins, "clusters": proteins - 1}
+                row |= {"first_value": 0.1 + shift, "second_value": 0.1, "difference": shift}
+                row |= {"low": shift - 0.011, "high": shift + 0.012, "p": p}
+                rows.append(row | {"p_holm": None if question == "baseline" else min(1, 5 * p)})
+    return rows
+
+
+def band_rows(random, names) -> list[dict]:
+    rows = []
+    for name in names:
+        for split in ("test", "target", "held_out"):
+            for by, bands in (("neff", ["<10", "10-30", ">=100"]), ("identity", ["none", "20-30"])):
+                for size, band in enumerate(bands, start=2):
+                    row = {"experiment": name, "split": split, "by": by, "band": band, "proteins": size}
+                    for metric in ("roc_auc", "pr_auc", "p_at_l_long"):
+                        value = random.uniform(0.05, 0.1)
+                        row |= {metric: value, f"{metric}_low": 0.7 * value, f"{metric}_high": 1.3 * value}
+                    rows.append(row)
+    return rows
 
 
 def contact_map(length: int) -> np.ndarray:

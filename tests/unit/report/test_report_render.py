@@ -2,6 +2,7 @@ import json
 import re
 
 import pytest
+from made_up_results import BASELINES
 
 from hardfold.report.format import number
 from hardfold.report.render import render_html, render_markdown, write_report
@@ -62,13 +63,17 @@ def test_memorisation_stays_off_the_headline(text):
 def test_every_number_of_the_summary_stands_in_a_result_file(text, results):
     primary, audit = results.primary, results.audit
     values = [primary[key] for key in ("mean", "low", "high", "min_improvement")]
-    values += [values[0] * 0, primary["p"], *results.summary["p_at_l_long"]]
+    values += [values[0] * 0, primary["p"]]
+    row = results.metrics["test"].loc[results.best.name]
+    values += [row[f"{key}{end}"] for key in ("p_at_l_long", "roc_auc") for end in ("", "_low", "_high")]
+    margins = results.comparisons[results.comparisons["first"] == results.best.name]
+    values += [*margins["difference"], *margins["low"], *margins["high"]]
     values += [results.chain_scores(arm)["tm"].mean() for arm in ("baseline", "random_walk")]
     values.append(values[-2] - values[-1])
     shown = {number(value) for value in values} | {number(value, signed=True).lstrip("+") for value in values}
     margin = results.chain_scores("baseline")["tm"] - results.chain_scores("random_walk")["tm"]
     counts = {primary["n"], results.config["folding"]["adapter"]["blocks"], len(results.config["folding"]["seeds"])}
-    counts |= {len(results.summary), int(results.summary["proteins"].iloc[0]), results.tunings[0].training["chains"]}
+    counts |= {len(results.experiments), int(row["proteins"]), results.tunings[0].training["chains"]}
     counts |= {int((margin > 0).sum()), int((audit["split"] == "target").sum()), round(100 * primary["confidence"])}
     counts |= {0, round(100 * results.config["splits"]["leakage"]["identity"])}
     summary = section(text, "Executive summary")
@@ -115,6 +120,9 @@ def test_the_report_follows_a_changed_json_file(own_results, path, edit, shown):
         ("splits/audit.tsv", "unknown", "failed", "| 1 | "),
         ("alignments/summary.tsv", "\tpool\t", "\tnowhere\t", "nowhere"),
         ("experiments/summary.tsv", "\t0.7\t", "\t0.9321\t", "0.932 ["),
+        ("experiments/targets.tsv", "\t0.7\t", "\t0.9322\t", "0.932 ["),
+        ("experiments/comparisons.tsv", "held_out\tp_at_l_long\t7", "held_out\tp_at_l_long\t97", "n = 97 proteins"),
+        ("experiments/bands.tsv", "exp1\theld_out\tneff\t<10\t2", "exp1\theld_out\tneff\t<10\t99", "2 and 99"),
         ("folding/scores.tsv", "\t70\t", "\t1234\t", "1,234"),
         ("folding/disjoint/seed1/history.csv", "1.045", "8.8888", "8.889 →"),
     ],
@@ -130,10 +138,40 @@ def test_the_report_follows_a_changed_table(own_results, path, old, new, shown):
 
 
 def test_unknown_values_are_dashes_with_a_note_never_zero(text):
-    errors = re.search(r"### Distances and angles\n(.*?)###", text, re.DOTALL)[1]
+    errors = re.search(r"### Distances and angles\n(.*?)\n###", text, re.DOTALL)[1]
     assert "| exp1 | 3 | – | – |" in errors
     assert "never a zero" in errors
     assert "| absent-package | – |" in text
+
+
+def test_the_contact_section_begins_with_the_questions_and_says_what_intervals_hold(text):
+    contact = section(text, "Contact experiments")
+    places = [contact.index(words) for words in ("trained once, with one seed", "Does the alignment help?")]
+    places += [contact.index(f"\n### {title}\n") for title in ("Against the baselines", "Experiments")]
+    assert places == sorted(places)
+    assert contact.index("The questions, answered by paired differences") < contact.index("ROC and precision-recall")
+
+
+def test_baselines_stand_marked_among_the_experiments_of_both_splits(text):
+    ranking = re.search(r"### Contacts as a classification\n(.*?)\nAt the prob", text, re.DOTALL)[1]
+    names = re.findall(r"^\| (\S+(?: \(baseline\))?) \| [34] \|", ranking, re.MULTILINE)
+    baselines = [f"*{name}* (baseline)" for name in BASELINES]
+    assert names == 2 * [*(f"exp{n}" for n in range(1, 8)), *baselines]
+
+
+def test_fewer_proteins_than_all_are_counted_beside_the_value(text):
+    half = re.search(r"At a probability of 0.5:\n(.*?)\n!?\*?The figure", text, re.DOTALL)[1]
+    rows = re.findall(r"^\| exp1 \| (\d) \| ([^|]*) \| ([^|]*) \|", half, re.MULTILINE)
+    assert [row[0] for row in rows] == ["3", "4"]
+    assert [row[1].endswith(f"(n = {n})") for row, n in zip(rows, (2, 3), strict=True)] == [True, True]
+    assert all("n =" not in row[2] for row in rows)
+
+
+def test_bands_are_columns_with_their_proteins(text):
+    assert "| experiment | <10 (n = 2) | 10-30 (n = 3) | >=100 (n = 4) |" in text
+    assert "| experiment | none (n = 2) | 20-30 (n = 3) |" in text
+    bands = re.search(r"### By alignment depth.*?\n### ", text, re.DOTALL)[0]
+    assert bands.count("| exp7 |") == bands.count("| *couplings* (baseline) |") == 4
 
 
 def test_tables_have_one_shape_and_a_blank_line_above(text):

@@ -4,6 +4,7 @@ Intervals and tests are over the clusters of assignment.tsv: relatives are no in
 """
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -28,7 +29,7 @@ BY_BAND = [
     *(f"{key}{part}" for key in COMPARED for part in ("", "_low", "_high")),
 ]
 HELD_OUT = "held_out"  # test chains and targets together
-NEFF = {"<10": 0.0, "10-30": 10.0, "30-100": 30.0, ">=100": 100.0}  # band -> where it begins
+NEFF = {"<10": (0, 10), "10-30": (10, 30), "30-100": (30, 100), ">=100": (100, math.inf)}  # bands and their ends
 # Question -> options of which one at least must differ, and those that may differ with them.
 QUESTIONS = {
     "alignment": ({"use_msa"}, set()),
@@ -93,7 +94,7 @@ def _by_chain(path, chains):
 
 def neff_band(neff: float) -> str:
     """Band of NEFF of an alignment of so many effective sequences."""
-    return [band for band, start in NEFF.items() if start <= neff][-1]
+    return next(band for band, (start, end) in NEFF.items() if start <= neff < end)
 
 
 def _json(path):

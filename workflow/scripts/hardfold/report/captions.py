@@ -35,29 +35,53 @@ CAPTIONS = {
         "As the paired figure, for an arm that was trained on the very targets it is scored on. "
         "It shows what the adapter can memorise and is no evidence of improvement.",
     ),
+    "contact_differences": (
+        "The questions, answered by paired differences",
+        "First minus second experiment on all held-out proteins (test chains and targets), with the 95 % bootstrap "
+        "interval over sequence clusters. Coloured where the interval excludes 0 and Holm's p is below 0.05. "
+        "One training run an experiment: the intervals hold no training noise.",
+    ),
     "contact_precision": (
-        "Contact precision by range and experiment",
-        "P@L, the precision of the L highest-scored pairs, mean over test proteins with bootstrap intervals. "
-        "Ranges are sequence separations.",
+        "Contact precision by range, experiments and baselines",
+        "P@L, the precision of the L highest-scored pairs, mean over proteins with 95 % bootstrap intervals. "
+        "Baselines in grey. Ranges are sequence separations.",
     ),
     "contact_curves": (
         "ROC and precision-recall curves",
-        "Over resolved pairs, averaged over the test proteins. Dashed: chance; for precision, the base rate.",
+        "Over resolved pairs, averaged over proteins. Experiments in colour, baselines in thin grey lines.",
     ),
-    "contact_training": (
-        "Training of the experiments",
-        "Contact loss by epoch on training and validation chains. The dot marks the epoch whose weights were kept: "
-        "that of the largest validation ROC AUC.",
+    "contact_neff": (
+        "Long-range precision against alignment depth",
+        "P@L of each held-out protein against the effective number of sequences of its alignment, for the experiment "
+        "that is best on validation chains and for baselines. Bars and bands: mean and interval in bands of Neff.",
+    ),
+    "contact_errors": (
+        "Distance error by true distance",
+        "Over pairs of held-out proteins at least 6 residues apart, for the experiments that predict distances. "
+        "Dotted: the distance at which the model's distances end; beyond it an error is inevitable. "
+        "A model that gave all pairs one distance would draw a straight V and a falling line.",
+    ),
+    "contact_angles": (
+        "Ramachandran plot, predicted and true",
+        "Density of backbone angles over the test residues that have both, in cells of 10°, for the experiment with "
+        "angles that is best on validation chains. A model that hedges puts its angles between the true clusters.",
     ),
     "contact_maps": (
         "Predicted and true contact maps",
         "Above the diagonal the predicted probability, below it the native contacts (CB-CB < 8 Å; grey where "
-        "unresolved), for the best, the median and the worst test protein by long-range P@L.",
+        "unresolved or in no window), for the best, the median and the worst test protein by long-range P@L of the "
+        "experiment that is best on validation chains.",
     ),
     "contact_reliability": (
         "Reliability of predicted contact probabilities",
-        "Observed frequency of contacts against predicted probability, dot areas by the number of pairs (log scale). "
+        "Observed frequency of contacts against predicted probability over the pairs of test chains, dot areas by the "
+        "number of pairs (log scale), no line to bins of fewer than 20. "
         "On the dashed line a probability means what it says.",
+    ),
+    "contact_training": (
+        "Training of the experiments",
+        "Loss of the main task by epoch on training and validation chains. The dot marks the epoch whose weights were "
+        "kept, the best by the configured `checkpoints_metric`.",
     ),
     "data_depth": (
         "Alignment depth by split",

@@ -9,7 +9,7 @@ import jinja2
 import markdown
 from markdown.extensions.toc import TocExtension
 
-from hardfold.report import format, verdict
+from hardfold.report import answers, format, verdict
 from hardfold.report.captions import CAPTIONS
 from hardfold.report.results import Results, read_results
 from hardfold.report.tables import contact, data, folding, run, training
@@ -41,6 +41,7 @@ def render_markdown(results: Results, figures: Path) -> str:
         figure=figure,
         format=format,
         verdict=verdict,
+        answers=answers,
         folding=folding,
         training=training,
         contact=contact,

@@ -1,6 +1,7 @@
 """Everything the report says, read from results/ into one typed object; a file that lacks something is named."""
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +10,11 @@ import pandas as pd
 
 from hardfold import tables
 from hardfold.config import pretrained_models, resolve_experiments
+from hardfold.contact.score import METRICS
+from hardfold.leakage import SCORED
 
-METRICS = [
-    *("roc_auc", "pr_auc", "base_rate", "precision", "recall", "f1", "threshold"),
-    *(f"p_at_{top}_{span}" for span in ("long", "medium", "short") for top in ("l", "l2", "l5")),
-    *("distance_mae", "angle_mae"),
-]
+TASKS = ["contact", "distance", "angle"]
+SECTION_KEYS = {"proteins", "pairs_unseen", "metrics", "by_protein", "curves", "reliability", "distance_error"}
 # The models inside the repository; weights from here are small stand-ins, whatever their architecture.
 EMBEDDED_FOLDER = "resources/models"
 # Trained on what it is tested on, or a yardstick: never in a headline.
@@ -40,13 +40,30 @@ class ResultsError(ValueError):
 
 
 @dataclass(frozen=True)
+class Baseline:
+    """What the experiments must beat: scored as they are, trained by no loss of theirs."""
+
+    name: str
+    metrics: dict
+
+
+@dataclass(frozen=True)
 class Experiment:
     name: str
     options: dict
     training: dict
     history: pd.DataFrame
-    metrics: dict
+    metrics: dict  # threshold, and a section for each of SCORED
     predictions: Path
+
+    @property
+    def tasks(self) -> list[str]:
+        return [task for task in TASKS if self.options[f"use_{task}"]]
+
+    @property
+    def validation_roc_auc(self) -> float:
+        """Of the epoch whose weights were kept; NaN where unknown."""
+        return self.history.set_index("epoch")["validation_roc_auc"].get(self.training["best_epoch"], math.nan)
 
 
 @dataclass(frozen=True)
@@ -67,8 +84,11 @@ class Results:
     assignment: pd.DataFrame
     audit: pd.DataFrame
     test_set: Path
-    summary: pd.DataFrame  # metrics, one row an experiment
+    metrics: dict[str, pd.DataFrame]  # of SCORED: one row an experiment, by name, then one a baseline
+    comparisons: pd.DataFrame
+    bands: pd.DataFrame
     experiments: list[Experiment]
+    baselines: list[Baseline]
     scores: pd.DataFrame
     comparison: dict
     tunings: list[Tuning]
@@ -88,6 +108,10 @@ class Results:
         return [arm for arm in self.config["folding"]["arms"] if arm not in OFF_HEADLINE]
 
     @property
+    def best(self) -> Experiment | None:
+        return best(self.experiments)
+
+    @property
     def stand_ins(self) -> list[str]:
         return [model["name"] for model in self.weights if EMBEDDED_FOLDER in str(model["source"])]
 
@@ -102,6 +126,12 @@ class Results:
         return rows.drop(columns=["unit", "arm", "seed"]).groupby(["target", "class"]).mean(numeric_only=True)
 
 
+def best(experiments: list[Experiment]) -> Experiment | None:
+    """The one of the highest ROC AUC on validation chains: chosen without a look at the chains it is shown on."""
+    known = [one for one in experiments if not math.isnan(one.validation_roc_auc)]
+    return max(known, key=lambda one: one.validation_roc_auc, default=None)
+
+
 def read_results(root: Path) -> Results:
     """Read and check every file below `root` that the report rests on; ResultsError names the first one at fault.
 
@@ -113,6 +143,11 @@ def read_results(root: Path) -> Results:
     )
     config = provenance["config"]
     folding = config["folding"]
+    experiments = resolve_experiments(config)
+    metrics = {
+        split: _table(root / f"experiments/{name}.tsv", ["experiment"], ["proteins", *_with_ends(METRICS)])
+        for split, name in zip(SCORED, ["summary", "targets"], strict=True)
+    }
     return Results(
         provenance=provenance,
         chains=_table(
@@ -132,13 +167,22 @@ def read_results(root: Path) -> Results:
             ["identity", "identity_kept"],
         ),
         test_set=_file(root / "dataset/test.h5"),
-        # The table goes on with the baselines.
-        summary=_table(root / "experiments/summary.tsv", ["experiment"], ["proteins", *METRICS]).head(
-            len(resolve_experiments(config))
+        metrics={split: table.set_index("experiment") for split, table in metrics.items()},
+        comparisons=_table(
+            root / "experiments/comparisons.tsv",
+            ["question", "first", "second", "split", "metric"],
+            ["proteins", "clusters", "first_value", "second_value", "difference", "low", "high", "p", "p_holm"],
         ),
-        experiments=[
-            _experiment(root / "experiments" / name, name, options)
-            for name, options in resolve_experiments(config).items()
+        bands=_table(
+            root / "experiments/bands.tsv",
+            ["experiment", "split", "by", "band"],
+            ["proteins", *_with_ends(["roc_auc", "pr_auc", "p_at_l_long"])],
+        ),
+        experiments=[_experiment(root / "experiments" / name, name, options) for name, options in experiments.items()],
+        baselines=[
+            Baseline(name, _metrics(root / f"experiments/{name}/metrics.json"))
+            for name in metrics["test"]["experiment"]
+            if name not in experiments
         ],
         scores=_table(
             root / "folding/scores.tsv",
@@ -179,19 +223,22 @@ def _require(path: Path, content: dict, required: Iterable[str], where: str = ""
 
 
 def _table(path: Path, text: Iterable[str], numbers: Iterable[str] = (), separator: str = "\t") -> pd.DataFrame:
-    """A table whose `numbers` columns, and their _low and _high, are floats (NaN where empty)."""
+    """A table whose `numbers` columns are floats (NaN where empty)."""
     try:
         table = tables.read(path, [*text, *numbers]) if separator == "\t" else _comma_separated(path, numbers)
     except tables.TableError as fault:
         raise ResultsError(str(fault)) from None
-    for column in [*numbers, *(f"{name}{end}" for name in numbers for end in ("_low", "_high"))]:
-        if column not in table:
-            continue
+    for column in numbers:
         values = pd.to_numeric(table[column].replace("", None), errors="coerce")
         if len(wrong := table[column][values.isna() & (table[column] != "")]):
             raise ResultsError(f"{path}: column {column} holds {wrong.iloc[0]!r}, which is no number")
         table[column] = values.astype(float)
     return table
+
+
+def _with_ends(metrics: list[str]) -> list[str]:
+    """Each metric, and the ends of its interval."""
+    return [f"{name}{part}" for name in metrics for part in ("", "_low", "_high")]
 
 
 def _comma_separated(path: Path, required: Iterable[str]) -> pd.DataFrame:
@@ -201,7 +248,7 @@ def _comma_separated(path: Path, required: Iterable[str]) -> pd.DataFrame:
 
 
 def _experiment(folder: Path, name: str, options: dict) -> Experiment:
-    parts = [f"{split}_{part}" for split in ("train", "validation") for part in ("loss", "contact")]
+    parts = [f"{split}_{part}" for split in ("train", "validation") for part in ("loss", "contact", "distance")]
     return Experiment(
         name=name,
         options=options,
@@ -209,9 +256,16 @@ def _experiment(folder: Path, name: str, options: dict) -> Experiment:
             folder / "training.json", {"seconds", "epochs", "steps", "best_epoch", "peak_memory_mb", "parameters"}
         ),
         history=_table(folder / "history.csv", [], ["epoch", "learning_rate", *parts, "validation_roc_auc"], ","),
-        metrics=_json(folder / "metrics.json", {"test"})["test"],
+        metrics=_metrics(folder / "metrics.json"),
         predictions=_file(folder / "predictions.h5"),
     )
+
+
+def _metrics(path: Path) -> dict:
+    content = _json(path, {"threshold", *SCORED})
+    for split in SCORED:
+        _require(path, content[split], SECTION_KEYS, f"{split}: ")
+    return content
 
 
 def _tuning(folder: Path, arm: str, seed: int) -> Tuning:

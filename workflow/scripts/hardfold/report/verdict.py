@@ -126,17 +126,3 @@ def stand_in_statement(results: Results) -> str:
         "ESM-2, ESM-MSA-1b or ESMFold models, at a fraction of their size and training. "
         "The figures show that the method runs and is measured; they say nothing about the released models."
     )
-
-
-def contact_statement(results: Results) -> str:
-    """The range over the experiments of long-range P@L, on which proteins."""
-    scored = results.summary.dropna(subset=["p_at_l_long"]).sort_values("p_at_l_long", kind="stable")
-    if scored.empty:
-        return "No experiment has a long-range contact precision."
-    low, high = scored.iloc[0], scored.iloc[-1]
-    proteins = words(sorted({count(n) for n in scored["proteins"]}))
-    return (
-        f"Contact track: over {len(scored)} experiments on {proteins} test proteins, long-range P@L runs from "
-        f"{number(low['p_at_l_long'])} ({low['experiment']}) to {number(high['p_at_l_long'])} ({high['experiment']}); "
-        "intervals stand in the experiments' table."
-    )

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hardfold.report.figures import contact, data, folding
+from hardfold.report.figures import contact, data, folding, maps
 from hardfold.report.figures.style import save, with_style
 from hardfold.report.results import Results, read_results
 
@@ -14,11 +14,15 @@ FIGURES = {
     "folding_losses": folding.losses,
     "folding_confidence": folding.confidence,
     "folding_memorisation": folding.memorisation,
+    "contact_differences": contact.differences,
     "contact_precision": contact.precision,
     "contact_curves": contact.curves,
-    "contact_training": contact.training,
-    "contact_maps": contact.maps,
+    "contact_neff": contact.depth,
+    "contact_errors": maps.distance_errors,
+    "contact_angles": maps.ramachandran,
+    "contact_maps": maps.maps,
     "contact_reliability": contact.reliability,
+    "contact_training": contact.training,
     "data_depth": data.depth,
     "data_identity": data.identity,
 }

@@ -56,10 +56,30 @@ def experiment_colours(names: list[str]) -> dict[str, str]:
     return {name: CYCLE[index % len(CYCLE)] for index, name in enumerate(names)}
 
 
+def baseline_styles(names: list[str]) -> dict[str, dict]:
+    """Line options of the contact baselines: thin greys, told apart by their dashes."""
+    dashes = ["-", "--", ":", "-.", (0, (6, 2, 1, 2, 1, 2))]
+    shades = ["#555555", GREY]
+    return {
+        name: {"color": shades[index % 2], "linestyle": dashes[index % len(dashes)], "linewidth": 0.9}
+        for index, name in enumerate(names)
+    }
+
+
 def panels(rows: int, columns: int, height: float, **options) -> tuple[Figure, np.ndarray]:
     """A figure of the report's width and an array (rows, columns) of axes."""
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def keep_panels(axes: np.ndarray, used: int) -> list[Axes]:
+    """Remove the panels beyond `used`; the lowest left in each column show their ticks' labels and are returned."""
+    for axis in axes.flat[used:]:
+        axis.remove()
+    lowest = list(axes.flat[max(0, used - axes.shape[1]) : used])
+    for axis in lowest:
+        axis.tick_params(labelbottom=True)
+    return lowest
 
 
 def colour_key(axes: Axes, entries: dict[str, str], x: float, y: float, step: float = 0.075, **options) -> None:
@@ -76,10 +96,11 @@ def row_key(axes: Axes, entries: dict[str, str]) -> None:
         place = {"xy": (1, 0), "xycoords": word, "xytext": (12, 0)}
 
 
-def key_below(figure: Figure, entries: dict[str, dict]) -> None:
-    """A legend below the panels: label -> line options."""
+def key_below(figure: Figure, entries: dict[str, dict], columns: int | None = None) -> None:
+    """A legend below the panels: label -> line options; in one row unless `columns` says otherwise."""
     handles = [Line2D([], [], **{"linewidth": 2, "color": INK} | options) for options in entries.values()]
-    figure.legend(handles, entries, loc="outside lower left", ncols=len(entries), frameon=False, handlelength=1.8)
+    figure.legend(handles, entries, loc="outside lower left", ncols=columns or len(entries), frameon=False,
+                  handlelength=1.8)  # fmt: skip
 
 
 def stack(values: np.ndarray, width: float) -> np.ndarray:

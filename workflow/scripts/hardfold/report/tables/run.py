@@ -64,10 +64,10 @@ def limits(results: Results) -> list[str]:
             f"{runs - met} of {runs} fine-tuning runs stopped at their last step without meeting the convergence "
             "criterion: more steps may change their scores."
         )
-    proteins = words(sorted({count(n) for n in results.summary["proteins"]}))
+    test, targets = (words(sorted({count(n) for n in table["proteins"]})) for table in results.metrics.values())
     items.append(
-        f"The contact experiments are scored on {proteins} test proteins, one training run each: their intervals are "
-        "over proteins and hold no spread over seeds."
+        f"The contact experiments are scored on {test} test proteins and {targets} targets, one training run each: "
+        "their intervals are over proteins and hold no spread over seeds."
     )
     unknown = results.audit["date_barrier"] == "unknown"
     if unknown.any():
