@@ -119,6 +119,9 @@ def test_experiments_that_differ_only_in_an_option_switched_off_are_equal(config
         ({"train_mode": "crop"}, "train_mode: 'crop' is not allowed; choose one of random_crop, truncate_seq"),
         ({"val_mode": "whole"}, "val_mode: 'whole' is not allowed; choose one of sliding_window, truncate_seq"),
         ({"num_workers": -1}, "num_workers: -1 is less than the minimum"),
+        ({"devices": 0}, "devices: 0 is less than the minimum"),
+        ({"devices": 9}, "devices: above batch_size"),
+        ({"devices": 2, "overfit_one_batch": True}, "devices: overfit_one_batch trains on one"),
         ({"lora_rank_msa": -1}, "lora_rank_msa: -1 is less than the minimum"),
     ],
 )
@@ -143,6 +146,7 @@ def test_chains_that_the_alignment_model_cannot_read_whole_are_refused(config):
     ("base", "change", "equal"),
     [
         ({}, {"num_workers": 2}, True),
+        ({}, {"devices": 2}, True),
         ({}, {"val_batch_size": 2}, True),
         ({}, {"lora_alpha": 2}, True),
         ({"lora_rank_esm2": 4}, {"lora_alpha": 2}, False),

@@ -94,7 +94,10 @@ def folder(tmp_path_factory):
     backbones.save(backbones.build_esm_msa(2, 16, 2)[0], models / "esm_msa1b_t2_tiny.pt")
     save_model(build_model(tiny_config()), models / "esmfold_tiny")
     # --configfile merges over the embedded default: its experiments stay, exp6 gets the larger of the two.
-    OPTIONS["experiments"]["runs"] = {"exp6": {"esm2_name": "esm2_t3_tiny", "num_layers_to_freeze_esm2": 2}}
+    OPTIONS["experiments"]["runs"] = {
+        "exp4": {"devices": 2},
+        "exp6": {"esm2_name": "esm2_t3_tiny", "num_layers_to_freeze_esm2": 2},
+    }
     (folder / "tiny.yaml").write_text(yaml.safe_dump(OPTIONS))
     return folder
 
@@ -173,6 +176,21 @@ def test_every_experiment_is_summarised(results):
     assert summary["roc_auc"].astype(float).between(0, 1).all()
     # exp1 has no distances and no angles: unknown, not 0.
     assert summary.loc[0, "distance_mae"] == "" and summary.loc[0, "angle_mae"] == ""
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="two processes want two GPUs")
+def test_an_experiment_is_trained_on_two_devices(results):
+    assert json.loads((results / "experiments/exp4/config.json").read_text())["options"]["devices"] == 2
+    log = (results / "logs/train_experiment/exp4.log").read_text()
+    assert log.count("epoch 1: train_loss") == log.count("best epoch 1") == 1  # rank zero alone logs
+
+
+def test_a_training_asks_for_what_its_devices_need(folder):
+    change = {"experiments": {"runs": {"exp4": {"devices": 2, "num_workers": 1}}}}
+    arguments = "--dry-run", "--cores", "8", "--resources", "gpu=4", "results/experiments/exp4/model.safetensors"
+    planned = snakemake(folder, *arguments, change=change).stdout
+    job = planned.split("Training exp4")[1].split("Training ")[0]
+    assert "threads: 4" in job and "mem_mb=8000" in job and "gpu=2" in job
 
 
 def test_frozen_layers_are_run_once_for_all_experiments(results):

@@ -310,7 +310,7 @@ def test_a_run_killed_while_it_writes_its_results_does_not_train_again(run, monk
     with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
         patch.setattr("hardfold.contact.train.save_file", full_disk)
         run("killed", **LONG)
-    monkeypatch.delattr(ContactModule, "_loss")  # no step can be made
+    monkeypatch.delattr(ContactModule, "_losses")  # no step can be made
     killed = run("killed", **LONG)
     for name in ("model.safetensors", "history.csv", "config.json"):
         assert (killed / name).read_bytes() == (whole / name).read_bytes()
