@@ -1,6 +1,7 @@
 """The configuration: what is refused, and that the message names the key and what is allowed."""
 
 import copy
+import fnmatch
 import re
 from pathlib import Path
 
@@ -42,6 +43,20 @@ def test_what_is_left_of_the_demo_is_named_in_a_run_of_other_chains(config):
     assert demo_leftovers(config) == ["inputs.targets", "inputs.mirror", "alignments.pool"]
     config["alignments"]["database"] = "/data/uniclust"
     assert demo_leftovers(config) == ["inputs.targets", "inputs.mirror"]
+
+
+def test_every_option_of_an_experiment_is_required_and_explained(config):
+    experiments = yaml.safe_load(SCHEMA.read_text())["properties"]["experiments"]["properties"]["defaults"]
+    options = set(experiments["properties"])
+    assert options == set(experiments["required"]) == set(config["experiments"]["defaults"])
+    section = (ROOT / "config/README.md").read_text().split("## experiments")[1].split("\n## ")[0]
+    explained = set()
+    for row in re.findall(r"^\| (`.*?`) \|", section, re.MULTILINE):
+        first, *others = re.findall(r"`(.+?)`", row)
+        # `lora_rank_esm2`, `_msa` are two; `*_loss_weight` is one for each task.
+        names = [first, *(first.rsplit("_", 1)[0] + name if name.startswith("_") else name for name in others)]
+        explained |= {option for name in names for option in fnmatch.filter(options, name)}
+    assert options - explained == set()
 
 
 def test_embedded_default_is_accepted(config):

@@ -185,12 +185,38 @@ def test_an_experiment_is_trained_on_two_devices(results):
     assert log.count("epoch 1: train_loss") == log.count("best epoch 1") == 1  # rank zero alone logs
 
 
+# What Snakemake's command line does not print where a rule has a message.
+RESOURCES = """
+import json, sys
+from pathlib import Path
+from snakemake.api import ConfigSettings, DAGSettings, OutputSettings, ResourceSettings, SnakemakeApi
+
+snakefile, folder, target = sys.argv[1:]
+files = [Path(folder, name) for name in ("tiny.yaml", "change.yaml")]
+with SnakemakeApi(OutputSettings(quiet={"all"})) as api:
+    flow = api.workflow(
+        ResourceSettings(cores=8, resources={"gpu": 4}), ConfigSettings(configfiles=files),
+        snakefile=Path(snakefile), workdir=Path(folder),
+    )
+    flow.dag(DAGSettings(targets={target})).execute_workflow(executor="dryrun")
+    (job,) = [job for job in flow._workflow.dag.jobs if target in job.output]
+    print(json.dumps({"threads": job.threads, **job.resources}))
+"""
+
+
 def test_a_training_asks_for_what_its_devices_need(folder):
     change = {"experiments": {"runs": {"exp4": {"devices": 2, "num_workers": 1}}}}
-    arguments = "--dry-run", "--cores", "8", "--resources", "gpu=4", "results/experiments/exp4/model.safetensors"
-    planned = snakemake(folder, *arguments, change=change).stdout
-    job = planned.split("Training exp4")[1].split("Training ")[0]
-    assert "threads: 4" in job and "mem_mb=8000" in job and "gpu=2" in job
+    (folder / "change.yaml").write_text(yaml.safe_dump(change))
+    command = [
+        sys.executable,
+        "-c",
+        RESOURCES,
+        ROOT / "Snakefile",
+        folder,
+        "results/experiments/exp4/model.safetensors",
+    ]
+    job = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
+    assert {key: job[key] for key in ("threads", "gpu", "mem_mb")} == {"threads": 4, "gpu": 2, "mem_mb": 8000}
 
 
 def test_frozen_layers_are_run_once_for_all_experiments(results):

@@ -17,6 +17,8 @@ import torch
 from torch import distributed
 from torch.multiprocessing import _prctl_pr_set_pdeathsig as die_with_parent
 
+from hardfold.training import device
+
 _FAULT = "fault"
 
 
@@ -90,7 +92,7 @@ def summed(values: Sequence[float]) -> list[float]:
     """The sums over all processes, which must all call this; float64."""
     if ranks() == 1:
         return list(values)
-    total = torch.tensor(values, dtype=torch.float64, device="cuda" if torch.cuda.is_available() else "cpu")
+    total = torch.tensor(values, dtype=torch.float64, device=device())
     distributed.all_reduce(total)
     return total.tolist()
 

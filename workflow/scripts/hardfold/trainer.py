@@ -56,7 +56,7 @@ def build_trainer(
         warnings.filterwarnings("ignore", message=message)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     callbacks = list(callbacks)
-    ddp = DDPStrategy(find_unused_parameters=find_unused_parameters, broadcast_buffers=False)
+    ddp = DDPStrategy(find_unused_parameters=find_unused_parameters, forward_sync_buffers=False)
     return lightning.Trainer(
         accelerator="auto",
         devices=ranks(),
