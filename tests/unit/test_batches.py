@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from hardfold.batches import pad, plan_epoch, plan_windows, tokenize, window_starts
+from hardfold.batches import pad, plan_epoch, plan_windows, share, share_chains, tokenize, window_starts
 
 LENGTHS = [int(n) for n in np.random.default_rng(0).integers(40, 300, 100)]
 
@@ -74,6 +74,28 @@ def test_windows_of_a_chain_follow_each_other_shortest_chains_first():
     batches = plan_windows([50, 300, 40, 60], batch_size=3, max_length=100, step=80, max_tokens=210)
     assert batches == [[(2, 0), (0, 0), (3, 0)], [(1, 0), (1, 80)], [(1, 160), (1, 200)]]
     assert plan_windows([50, 300], 8, 100, step=None) == [[(0, 0), (1, 0)]]
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 5])
+def test_processes_share_each_batch_and_have_as_many(ranks):
+    batches = plan(batch_size=4, max_tokens=400)
+    shares = [share(batches, rank, ranks) for rank in range(ranks)]
+    for batch, *parts in zip(batches, *shares, strict=True):
+        assert sorted(crop for part in parts for crop in part if crop[1] is not None) == sorted(batch)
+        busy = [part for part in parts if part != [(batch[0][0], None)]]
+        assert len(busy) == min(ranks, len(batch))
+        assert max(map(len, busy)) - min(map(len, busy)) <= 1
+
+
+def test_windows_of_a_chain_stay_with_one_process():
+    batches = plan_windows(LENGTHS, batch_size=8, max_length=100, step=50)
+    assert share_chains(batches, 0, 1) == batches
+    shares = [[crop for batch in share_chains(batches, rank, 3) for crop in batch] for rank in range(3)]
+    assert sorted(crop for part in shares for crop in part) == sorted(crop for batch in batches for crop in batch)
+    assert all(index % 3 == rank for rank, part in enumerate(shares) for index, _ in part)
+    for part in shares:
+        chains = [index for index, _ in part]
+        assert len({*chains}) == sum(a != b for a, b in zip(chains, [None, *chains], strict=False))
 
 
 # U, B, Z, X, O and '.' are letters of both alphabets; J, a lower-case letter and '*' are of neither.

@@ -1,6 +1,7 @@
 """The configuration: what is refused, and that the message names the key and what is allowed."""
 
 import copy
+import fnmatch
 import re
 from pathlib import Path
 
@@ -42,6 +43,20 @@ def test_what_is_left_of_the_demo_is_named_in_a_run_of_other_chains(config):
     assert demo_leftovers(config) == ["inputs.targets", "inputs.mirror", "alignments.pool"]
     config["alignments"]["database"] = "/data/uniclust"
     assert demo_leftovers(config) == ["inputs.targets", "inputs.mirror"]
+
+
+def test_every_option_of_an_experiment_is_required_and_explained(config):
+    experiments = yaml.safe_load(SCHEMA.read_text())["properties"]["experiments"]["properties"]["defaults"]
+    options = set(experiments["properties"])
+    assert options == set(experiments["required"]) == set(config["experiments"]["defaults"])
+    section = (ROOT / "config/README.md").read_text().split("## experiments")[1].split("\n## ")[0]
+    explained = set()
+    for row in re.findall(r"^\| (`.*?`) \|", section, re.MULTILINE):
+        first, *others = re.findall(r"`(.+?)`", row)
+        # `lora_rank_esm2`, `_msa` are two; `*_loss_weight` is one for each task.
+        names = [first, *(first.rsplit("_", 1)[0] + name if name.startswith("_") else name for name in others)]
+        explained |= {option for name in names for option in fnmatch.filter(options, name)}
+    assert options - explained == set()
 
 
 def test_embedded_default_is_accepted(config):
@@ -129,6 +144,9 @@ def test_experiments_that_differ_only_in_an_option_switched_off_are_equal(config
         ({"train_mode": "crop"}, "train_mode: 'crop' is not allowed; choose one of random_crop, truncate_seq"),
         ({"val_mode": "whole"}, "val_mode: 'whole' is not allowed; choose one of sliding_window, truncate_seq"),
         ({"num_workers": -1}, "num_workers: -1 is less than the minimum"),
+        ({"devices": 0}, "devices: 0 is less than the minimum"),
+        ({"devices": 9}, "devices: above batch_size"),
+        ({"devices": 2, "overfit_one_batch": True}, "devices: overfit_one_batch trains on one"),
         ({"lora_rank_msa": -1}, "lora_rank_msa: -1 is less than the minimum"),
     ],
 )
@@ -153,6 +171,7 @@ def test_chains_that_the_alignment_model_cannot_read_whole_are_refused(config):
     ("base", "change", "equal"),
     [
         ({}, {"num_workers": 2}, True),
+        ({}, {"devices": 2}, True),
         ({}, {"val_batch_size": 2}, True),
         ({}, {"lora_alpha": 2}, True),
         ({"lora_rank_esm2": 4}, {"lora_alpha": 2}, False),

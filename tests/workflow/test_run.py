@@ -95,7 +95,10 @@ def folder(tmp_path_factory):
     backbones.save(backbones.build_esm_msa(2, 16, 2)[0], models / "esm_msa1b_t2_tiny.pt")
     save_model(build_model(tiny_config()), models / "esmfold_tiny")
     # --configfile merges over the embedded default: its experiments stay, exp6 gets the larger of the two.
-    OPTIONS["experiments"]["runs"] = {"exp6": {"esm2_name": "esm2_t3_tiny", "num_layers_to_freeze_esm2": 2}}
+    OPTIONS["experiments"]["runs"] = {
+        "exp4": {"devices": 2},
+        "exp6": {"esm2_name": "esm2_t3_tiny", "num_layers_to_freeze_esm2": 2},
+    }
     (folder / "tiny.yaml").write_text(yaml.safe_dump(OPTIONS))
     return folder
 
@@ -190,6 +193,47 @@ def test_experiments_are_compared_by_question_and_with_the_baselines(results):
         ("losses", "exp5", "exp3"), ("losses", "exp5", "exp4"), ("size", "exp6", "exp5"), ("couplings", "exp7", "exp5"),
     }  # fmt: skip
     assert len(compared) == (7 + 7 * len(BASELINES)) * 3 * 3
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="two processes want two GPUs")
+def test_an_experiment_is_trained_on_two_devices(results):
+    assert json.loads((results / "experiments/exp4/config.json").read_text())["options"]["devices"] == 2
+    log = (results / "logs/train_experiment/exp4.log").read_text()
+    assert log.count("epoch 1: train_loss") == log.count("best epoch 1") == 1  # rank zero alone logs
+
+
+# What Snakemake's command line does not print where a rule has a message.
+RESOURCES = """
+import json, sys
+from pathlib import Path
+from snakemake.api import ConfigSettings, DAGSettings, OutputSettings, ResourceSettings, SnakemakeApi
+
+snakefile, folder, target = sys.argv[1:]
+files = [Path(folder, name) for name in ("tiny.yaml", "change.yaml")]
+with SnakemakeApi(OutputSettings(quiet={"all"})) as api:
+    flow = api.workflow(
+        ResourceSettings(cores=8, resources={"gpu": 4}), ConfigSettings(configfiles=files),
+        snakefile=Path(snakefile), workdir=Path(folder),
+    )
+    flow.dag(DAGSettings(targets={target})).execute_workflow(executor="dryrun")
+    (job,) = [job for job in flow._workflow.dag.jobs if target in job.output]
+    print(json.dumps({"threads": job.threads, **job.resources}))
+"""
+
+
+def test_a_training_asks_for_what_its_devices_need(folder):
+    change = {"experiments": {"runs": {"exp4": {"devices": 2, "num_workers": 1}}}}
+    (folder / "change.yaml").write_text(yaml.safe_dump(change))
+    command = [
+        sys.executable,
+        "-c",
+        RESOURCES,
+        ROOT / "Snakefile",
+        folder,
+        "results/experiments/exp4/model.safetensors",
+    ]
+    job = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
+    assert {key: job[key] for key in ("threads", "gpu", "mem_mb")} == {"threads": 4, "gpu": 2, "mem_mb": 8000}
 
 
 def test_frozen_layers_are_run_once_for_all_experiments(results):

@@ -64,6 +64,16 @@ rule couple_chains:
         "../scripts/couple_chains.py"
 
 
+def devices(wildcards):
+    """On how many an experiment is trained."""
+    return EXPERIMENTS[wildcards.experiment]["devices"]
+
+
+def training_threads(wildcards):
+    """For each device one, and its workers that read batches ahead."""
+    return devices(wildcards) * (1 + EXPERIMENTS[wildcards.experiment]["num_workers"])
+
+
 rule train_experiment:
     input:
         unpack(experiment_weights),
@@ -84,12 +94,13 @@ rule train_experiment:
         "results/benchmarks/train_experiment/{experiment}.tsv"
     conda:
         "../../envs/hardfold.yaml"
-    # Beside the workers that read batches ahead, one for the training itself.
-    threads: lambda wildcards: 1 + EXPERIMENTS[wildcards.experiment]["num_workers"]
+    threads: training_threads
     resources:
-        mem_mb=memory(4000),
+        mem_mb=lambda wildcards, attempt: (
+            devices(wildcards) * memory(4000)(wildcards, attempt)
+        ),
         runtime=runtime(240),
-        gpu=1,
+        gpu=devices,
     params:
         embeddings="results/embeddings",
         options=lambda wildcards: EXPERIMENTS[wildcards.experiment],

@@ -1,14 +1,18 @@
 from pathlib import Path
 
 from hardfold.contact.train import train_experiment
+from hardfold.distributed import launch
 from hardfold.jobs import start_log
 
 start_log(snakemake.log[0])
-train_experiment(
+devices = snakemake.params.options["devices"]
+launch(
+    devices,
+    train_experiment,
     experiment=snakemake.wildcards.experiment,
     options=snakemake.params.options,
     seed=snakemake.params.seed,
-    threads=max(1, snakemake.threads - snakemake.params.options["num_workers"]),
+    threads=max(1, snakemake.threads // devices - snakemake.params.options["num_workers"]),
     train=snakemake.input.train,
     validation=snakemake.input.validation,
     esm2=snakemake.input.esm2,

@@ -56,6 +56,7 @@ OPTIONS = {
     "val_batch_size": 3,
     "max_tokens_per_batch": 72,
     "num_workers": 0,
+    "devices": 1,
     "precision": "32-true",
     "accumulate_batches": 1,
     "gradient_clip": 1.0,

@@ -159,6 +159,13 @@ def test_batch_sizes_and_the_budget_are_kept(options, chain_files, build_samples
         assert all(len(batch["ids"]) == 1 for batch in found) == expected
 
 
+def test_a_crop_that_only_keeps_a_process_busy_knows_no_truth(options, chain_files, build_samples, tmp_path):
+    samples = build_samples(chain_files["train"], build(options), tmp_path)
+    busy, crop = samples.collate([samples[2, None]]), samples.collate([samples[2, 0]])
+    assert busy["starts"] == [None] and torch.equal(busy["esm2"], crop["esm2"])
+    assert (busy["contact"] == 255).all() and busy["distance"].isnan().all() and busy["angle"].isnan().all()
+
+
 def test_workers_give_the_same_batches(options, chain_files, build_samples, tmp_path):
     read = []
     for workers in (0, 2):

@@ -53,6 +53,44 @@ def record(folder):
     return json.loads((folder / "training.json").read_text())
 
 
+BINS = {"distance_loss_type": "cross_entropy", "angle_loss_type": "cross_entropy"}
+TOKENS = {"num_layers_to_freeze_msa": 0}
+LORA = {"lora_rank_esm2": 2}
+# (option, another value, in the company of), of options without a closer test.
+EFFECTS = [
+    ("use_msa", False, {}),
+    ("num_msa_rows", 1, TOKENS),
+    ("use_distance", False, {}),
+    ("use_angle", False, {}),
+    ("distance_loss_type", "smooth_l1", {}),
+    ("distance_loss_type", "cross_entropy", {}),
+    ("angle_loss_type", "cosine", {}),
+    ("angle_loss_type", "cross_entropy", {}),
+    ("contact_loss_weight", 2.0, {}),
+    ("distance_loss_weight", 2.0, {}),
+    ("angle_loss_weight", 2.0, {}),
+    ("lora_rank_esm2", 2, {}),
+    ("lora_rank_msa", 2, TOKENS),
+    ("lora_alpha", 2, LORA),
+    ("fusion_dim", 4, {}),
+    ("fusion_num_layers", 2, {}),
+    ("fusion_num_heads", 4, {}),
+    ("max_distance", 10.0, {}),
+    ("num_distance_bins", 19, BINS),
+    ("num_angle_bins", 8, BINS),
+    ("weight_decay", 0.9, {}),
+]
+
+
+@pytest.mark.parametrize(("option", "value", "company"), EFFECTS, ids=[f"{o}-{v}" for o, v, _ in EFFECTS])
+def test_an_option_changes_the_training(run, option, value, company):
+    before, after = run("before", **company), run("after", **{**company, option: value})
+    differs = [
+        (before / name).read_bytes() != (after / name).read_bytes() for name in ("history.csv", "model.safetensors")
+    ]
+    assert any(differs)
+
+
 @pytest.mark.parametrize(
     ("first", "second"),
     [
@@ -309,7 +347,7 @@ def test_a_run_killed_while_it_writes_its_results_does_not_train_again(run, monk
     with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
         patch.setattr("hardfold.contact.train.save_file", full_disk)
         run("killed", **LONG)
-    monkeypatch.delattr(ContactModule, "_loss")  # no step can be made
+    monkeypatch.delattr(ContactModule, "_losses")  # no step can be made
     killed = run("killed", **LONG)
     for name in ("model.safetensors", "history.csv", "config.json"):
         assert (killed / name).read_bytes() == (whole / name).read_bytes()

@@ -8,7 +8,8 @@ from torch import Tensor
 
 _BUCKET = 8  # batches whose chains are sorted by length together: little padding, and still a random order
 
-Batch = list[tuple[int, int]]  # (index of the chain, first residue of its crop or window)
+# (index of the chain, first residue of its crop or window; None: there only to keep a process busy, see `share`)
+Batch = list[tuple[int, int | None]]
 
 
 def plan_epoch(
@@ -45,6 +46,20 @@ def window_starts(length: int, max_length: int, step: int | None) -> list[int]:
     end; without a step the first alone."""
     last = max(0, length - max_length)
     return [0] if step is None else [*range(0, last, step), last]
+
+
+def share(plan: Iterable[Batch], rank: int, ranks: int) -> list[Batch]:
+    """What one of several processes takes of each batch, every so many crops one, so that all have as many batches.
+
+    A batch with less crops than processes gives the others its first chain, to be run without its truth.
+    """
+    return [batch[rank::ranks] or [(batch[0][0], None)] for batch in plan]
+
+
+def share_chains(plan: Iterable[Batch], rank: int, ranks: int) -> list[Batch]:
+    """What one of several processes takes of windows: those of every so many chains one."""
+    own = ([(index, start) for index, start in batch if index % ranks == rank] for batch in plan)
+    return [batch for batch in own if batch]
 
 
 def _fill(crops: Iterable[tuple[int, int]], lengths, max_length, batch_size, max_tokens) -> list[Batch]:

@@ -12,9 +12,12 @@ from pathlib import Path
 import lightning
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.strategies import DDPStrategy
 from torch.optim.lr_scheduler import LambdaLR
 
+from hardfold.distributed import ranks
 from hardfold.tables import whole_file, write_json
 from hardfold.training import CONFIG
 
@@ -31,23 +34,34 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 
 def build_trainer(
-    *, callbacks: Iterable[lightning.Callback] = (), gradient_clip: float = GRADIENT_NORM, logger=False, **settings
+    *,
+    callbacks: Iterable[lightning.Callback] = (),
+    gradient_clip: float = GRADIENT_NORM,
+    find_unused_parameters: bool = False,
+    logger=False,
+    **settings,
 ) -> lightning.Trainer:
-    """Lightning's Trainer on one device, deterministic and silent: our history and progress lines replace its own.
+    """Lightning's Trainer on one device, or by DDP on one for each process (hardfold.distributed); deterministic and
+    silent: our history and progress lines replace its own.
 
-    gradient_clip: the largest norm of the gradient, 0 for any. Checkpoints are written by the callbacks alone.
+    gradient_clip: the largest norm of the gradient, 0 for any. find_unused_parameters: whether a process's batch may
+    leave out some that are trained. Checkpoints are written by the callbacks alone.
     """
     for message in (
         r"Found \d+ module\(s\) in eval mode",  # frozen parts, on purpose
         "Checkpoint directory .* exists and is not empty",  # of a run that was cut short
         r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning's own
+        "The `srun` command is available",  # jobs are one task each
     ):
         warnings.filterwarnings("ignore", message=message)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     callbacks = list(callbacks)
+    ddp = DDPStrategy(find_unused_parameters=find_unused_parameters, forward_sync_buffers=False)
     return lightning.Trainer(
         accelerator="auto",
-        devices=1,
+        devices=ranks(),
+        strategy=ddp if ranks() > 1 else "auto",
+        use_distributed_sampler=False,  # each process has its share of the batches already
         deterministic=True,
         logger=logger,
         enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
@@ -57,7 +71,8 @@ def build_trainer(
         log_every_n_steps=1,
         gradient_clip_val=gradient_clip or None,
         callbacks=callbacks,
-        plugins=[WholeCheckpoints()],
+        # Not Slurm's environment, in which a process of Lightning is a task of the job.
+        plugins=[WholeCheckpoints(), LightningEnvironment()],
         **settings,
     )
 

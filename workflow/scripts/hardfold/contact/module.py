@@ -14,15 +14,20 @@ from hardfold.contact.model import TASKS, ContactModel
 from hardfold.contact.samples import Samples
 from hardfold.contact.windows import cut, stitched
 from hardfold.contacts import pr_auc, resolved_pairs, roc_auc
+from hardfold.distributed import ranks, summed
 from hardfold.training import History, load_trained_state, require_finite, trained_state
 
-_LOSSES = [f"{split}_{name}" for split in ("train", "validation") for name in ("loss", *TASKS)]
+_SPLITS = ("train", "validation")
+_LOSSES = [f"{split}_{name}" for split in _SPLITS for name in ("loss", *TASKS)]
 _SCORES = {"validation_roc_auc": roc_auc, "validation_pr_auc": pr_auc}
 HISTORY = ["epoch", "learning_rate", *_LOSSES, *_SCORES]
 
 
 class ContactModule(lightning.LightningModule):
-    """Trains a ContactModel and adds a row to `history` an epoch. `residues`: those that this process trained on."""
+    """Trains a ContactModel and adds a row to `history` an epoch. `residues`: those that this process trained on.
+
+    Several processes take a share of each batch (see `training_step`) and come to what one alone would.
+    """
 
     def __init__(self, model: ContactModel, train: Samples, validation: Samples, history: History, seed: int):
         super().__init__()
@@ -54,17 +59,25 @@ class ContactModule(lightning.LightningModule):
 
     def on_train_epoch_start(self):
         self.learning_rate = self.optimizers().param_groups[0]["lr"]
+        self.totals = {f"{split}_{task}": np.zeros(2) for split in _SPLITS for task in self.model.tasks}
 
     def training_step(self, batch, index) -> Tensor:
-        self.residues += int(batch["mask"].sum())
-        return self._loss("train", self.model(batch), batch)
+        """The loss of the whole batch; its gradient is this process's part, times their number: DDP takes the mean."""
+        if batch["starts"] != [None]:
+            self.residues += int(batch["mask"].sum())
+        parts = self._losses("train", self.model(batch), batch)
+        counts = summed([int(count.sum()) for _, count in parts.values()])
+        means = [mean(total, total.new_tensor(count)) for (total, _), count in zip(parts.values(), counts, strict=True)]
+        own = weighted(dict(zip(parts, means, strict=True)), self.model.options)
+        (whole,) = summed([own.item()])
+        return ranks() * own + (whole - ranks() * own).detach()
 
     def on_validation_epoch_start(self):
         self.windows, self.scores = [], {name: [] for name in _SCORES}
 
     def validation_step(self, batch, index):
         outputs = self.model(batch)
-        self._loss("validation", outputs, batch)
+        self._losses("validation", outputs, batch)
         self.windows += cut({"contact": self.model.predict(outputs)["contact"]}, batch)
         # A chain's windows come one after the other: those of all chains but the last are complete.
         last = self.windows[-1][0]
@@ -74,31 +87,31 @@ class ContactModule(lightning.LightningModule):
     def on_validation_epoch_end(self):
         self._score(self.windows)
         for name, values in self.scores.items():
-            known = [value for value in values if not np.isnan(value)]
-            self._log(name, float(np.mean(known or [np.nan])), max(1, len(known)))
+            self.totals[name] = np.array([np.nansum(values), np.count_nonzero(~np.isnan(values))])
 
     def on_train_epoch_end(self):
-        means = {name: float(value) for name, value in self.trainer.callback_metrics.items() if name in HISTORY}
-        for split in ("train", "validation"):
+        # Not Lightning's means: over processes it averages the counts, too, and as whole numbers.
+        totals = zip(self.totals, np.reshape(summed(np.ravel(list(self.totals.values()))), (-1, 2)), strict=True)
+        means = {name: float(total / count) if count else np.nan for name, (total, count) in totals}
+        for split in _SPLITS:
             parts = {task: means[f"{split}_{task}"] for task in self.model.tasks}
             means[f"{split}_loss"] = weighted(parts, self.model.options)
         row = {**means, "epoch": self.current_epoch + 1, "learning_rate": self.learning_rate}
-        self.history.append(row)
-        self.log_dict({name: float(value) for name, value in row.items()}, logger=bool(self.trainer.loggers))
+        if self.trainer.is_global_zero:
+            self.history.append(row)
+        values = {name: float(value) for name, value in row.items()}
+        self.log_dict(values, sync_dist=True, logger=bool(self.trainer.loggers))
         shown = "train_loss", "validation_loss", "validation_roc_auc"
         logging.info("epoch %d: %s", row["epoch"], ", ".join(f"{name} {row[name]:.4f}" for name in shown))
 
-    def _loss(self, split: str, outputs, batch) -> Tensor:
-        """The loss of a batch; its parts enter the epoch's means by the pairs or angles that they count."""
+    def _losses(self, split: str, outputs, batch) -> dict[str, tuple[Tensor, Tensor]]:
+        """Task -> (sum, count) by sample; they enter the epoch's means by the pairs or angles that they count."""
         parts, options = all_losses(outputs, batch, self.model.options), self.model.options
         by_sample = {task: total / count.clamp(min=1) for task, (total, count) in parts.items()}
         require_finite(weighted(by_sample, options).detach(), batch["ids"], self.global_step)
-        for task, part in parts.items():
-            self._log(f"{split}_{task}", mean(*part).detach(), int(part[1].sum()))
-        return weighted({task: mean(*part) for task, part in parts.items()}, options)
-
-    def _log(self, name, value, count):
-        self.log(name, value, on_step=False, on_epoch=True, batch_size=count, sync_dist=True, logger=False)
+        for task, (total, count) in parts.items():
+            self.totals[f"{split}_{task}"] += total.sum().item(), count.sum().item()
+        return parts
 
     def _score(self, windows):
         for chain, predicted, _ in stitched(windows, self.lengths):
@@ -117,4 +130,5 @@ class ContactModule(lightning.LightningModule):
         checkpoint["history"] = self.history.rows
 
     def on_load_checkpoint(self, checkpoint):
-        self.history.restore(checkpoint["history"])
+        if self.trainer.is_global_zero:
+            self.history.restore(checkpoint["history"])

@@ -10,29 +10,35 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils import data
 
-from hardfold.batches import pad, plan_epoch, plan_windows, tokenize
+from hardfold.batches import pad, plan_epoch, plan_windows, share, share_chains, tokenize
 from hardfold.contact.embeddings import Embeddings
 from hardfold.contact.keys import embedding_entries
 from hardfold.contact.model import ContactModel
 from hardfold.dataset import Dataset
+from hardfold.distributed import rank, ranks
 from hardfold.geometry import UNRESOLVED
 
 PAIR_FEATURES = ("esm2_attention", "esm_msa_attention", "couplings")  # the order of their maps in a batch
 
 
 class Samples(data.Dataset):
-    """(index, start) -> one chain's residues from `start` on, `max_length` of them at most.
+    """(index, start) -> one chain's residues from `start` on, `max_length` of them at most; start None: its first ones,
+    and nothing known of the truth.
 
     Read from the data set `path` and, where the first layers of an encoder are frozen and for pair features, from
-    `embeddings`/<key>/, a file of the same name as the data set's (see contact.embeddings).
+    `embeddings`/<key>/, a file of the same name as the data set's (see contact.embeddings). Of several processes
+    (hardfold.distributed) each reads its share of the batches.
     """
 
     def __init__(self, path: Path, model: ContactModel, embeddings: Path):
-        """Raises ValueError for a split without chains, EmbeddingsError where embeddings are not of it or the model."""
+        """Raises ValueError for a split of less chains than processes, EmbeddingsError where embeddings are not of it
+        or the model."""
         self.path, self.chains, self.options = Path(path), Dataset(path), model.options
         self.lengths = self.chains.lengths()
         if not self.lengths:
             raise ValueError(f"{path}: no chains")
+        if len(self.lengths) < ranks():
+            raise ValueError(f"devices: {ranks()}, but {path} has {len(self.lengths)} chains")
         encoders = model.encoders()
         self.alphabets = {name: encoder.alphabet for name, encoder in encoders.items()}
         # Features of an encoder that is frozen as a whole are those of the residues alone.
@@ -62,7 +68,7 @@ class Samples(data.Dataset):
             max_tokens=options["max_tokens_per_batch"],
             truncate=options["train_mode"] == "truncate_seq",
         )
-        return self._loader(plan)
+        return self._loader(share(plan, rank(), ranks()))
 
     def windows(self) -> data.DataLoader:
         """The batches of validation and test: every chain's windows, one after the other."""
@@ -74,24 +80,29 @@ class Samples(data.Dataset):
             step=options["sliding_window_step"] if options["val_mode"] == "sliding_window" else None,
             max_tokens=options["max_tokens_per_batch"],
         )
-        return self._loader(plan)
+        return self._loader(share_chains(plan, rank(), ranks()))
 
     def _loader(self, plan):
         return data.DataLoader(
             self, batch_sampler=plan, collate_fn=self.collate, num_workers=self.options["num_workers"]
         )
 
-    def __getitem__(self, key: tuple[int, int]) -> dict:
-        index, start = key
+    def __getitem__(self, key: tuple[int, int | None]) -> dict:
+        index, first = key
+        start = first or 0
         stop = min(self.lengths[index], start + self.options["max_length"])
         record = self.chains.read(self.chains.ids[index], slice(start, stop), self.rows)
         sample = {
             "id": record.id,
-            "start": start,
+            "start": first,
             "contact": torch.from_numpy(record.contact_map),
             "distance": torch.from_numpy(record.distance_map),
             "angle": torch.from_numpy(record.angle_map),
         }
+        if first is None:
+            sample["contact"].fill_(UNRESOLVED)
+            sample["distance"].fill_(torch.nan)
+            sample["angle"].fill_(torch.nan)
         for name in self.alphabets:
             if name in self.kept:
                 sample[name] = torch.from_numpy(self.kept[name].features(record.id, start, stop, self.ends[name]))

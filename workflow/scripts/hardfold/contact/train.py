@@ -13,6 +13,7 @@ from hardfold import tracking
 from hardfold.contact.experiment import build_model, load_weights
 from hardfold.contact.module import HISTORY, ContactModule
 from hardfold.contact.samples import Samples
+from hardfold.distributed import from_rank_zero, rank, ranks, summed
 from hardfold.jobs import library_hashes
 from hardfold.tables import sha256, whole_file, write_json
 from hardfold.trainer import LAST, ProgressLog, build_trainer, checkpoints, resume_point
@@ -34,13 +35,16 @@ def train_experiment(
     output: Path,
     tracked: Mapping | None = None,
 ) -> None:
-    """Train on the chains of `train`, keep the epoch that is best by `checkpoints_metric`.
+    """Train on the chains of `train`, keep the epoch that is best by `checkpoints_metric`. On several devices
+    `hardfold.distributed.launch` runs this in a process for each, of which rank zero writes.
 
     esm2, esm_msa: folders of fetched weights; embeddings: what frozen layers give (contact.embeddings); state: a folder
     of checkpoints, from which a run that was cut short goes on; tracked: see `hardfold.tracking`. Writes
     model.safetensors (the trained parameters alone), config.json (which with the backbones rebuilds the model),
     history.csv and training.json into the folder `output`.
     """
+    if ranks() != options["devices"]:
+        raise ValueError(f"devices: {options['devices']}, but there are {ranks()} processes")
     seed_everything(seed, threads)
     start, output, state = time.monotonic(), Path(output), Path(state)
     model, records = build_model(options, esm2, esm_msa)
@@ -50,7 +54,8 @@ def train_experiment(
         read["checkpoint"] = options["checkpoint_path_to_load"]
         load_weights(model, records, read["checkpoint"])
     data = {name: sha256(path) for name, path in read.items()}
-    last = resume_point(state, {**config, "data": data, "code": library_hashes("contact.train")})
+    identity = {**config, "data": data, "code": library_hashes("contact.train")}
+    last = from_rank_zero(lambda: resume_point(state, identity))
     model.to(device())
     samples = {name: Samples(read[name], model, embeddings) for name in ("train", "validation")}
     module = ContactModule(model, **samples, history=History(output / "history.csv", HISTORY), seed=seed)
@@ -58,19 +63,24 @@ def train_experiment(
     keep = checkpoints(state, metric, options["maximize_metric"], options["save_best_k_checkpoints"])
     trainer = build_trainer(
         callbacks=[ProgressLog(experiment), *keep],
-        logger=tracking.logger(tracked, config, state) if tracked else False,
+        logger=tracking.logger(tracked, config, state) if tracked and rank() == 0 else False,
         max_epochs=options["num_epochs"],
         precision=options["precision"],
         accumulate_grad_batches=options["accumulate_batches"],
         gradient_clip=options["gradient_clip"],
+        # The column attention of an alignment of one row has no use for its queries and keys.
+        find_unused_parameters=options["use_msa"] and not model.esm_msa.is_frozen,
         reload_dataloaders_every_n_epochs=1,
     )
     fit_start = time.monotonic()
     trainer.fit(module, ckpt_path=last, weights_only=True)
     fit_seconds = time.monotonic() - fit_start
+    (residues,) = summed([module.residues])
     best = keep[0]
     if not math.isfinite(best.best_model_score):
         raise ValueError(f"{metric} is undefined in every epoch: do the chains of {validation} have contacts?")
+    if rank():
+        return
     kept = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
     best_epoch = kept["epoch"] + 1
     with whole_file(output / "model.safetensors") as temporary:
@@ -85,7 +95,7 @@ def train_experiment(
             "steps": trainer.global_step,
             "best_epoch": best_epoch,
             "peak_memory_mb": round(peak_memory_mb(), 1),
-            "residues_per_second": round(module.residues / fit_seconds, 1),
+            "residues_per_second": round(residues / fit_seconds, 1),
             "parameters": count_parameters(model),
             "weights": records,
             "loaded_keys": {name: len(encoder.model.state_dict()) for name, encoder in model.encoders().items()},
