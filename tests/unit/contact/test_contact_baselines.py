@@ -65,6 +65,15 @@ def test_the_separation_prior_is_counted_by_hand(train, tmp_path):
     assert (np.diag(predicted, 36) == predicted[0, 30]).all() and np.array_equal(predicted, predicted.T)
 
 
+def test_a_separation_that_no_training_pair_has_takes_the_next_smaller_one(tmp_path):
+    truth = np.zeros((12, 12), np.uint8)
+    truth[[1, 10]] = truth[:, [1, 10]] = 255  # no pair is resolved that is 10 apart
+    truth[0, 11] = truth[11, 0] = 1
+    (record,) = data = Dataset(write_dataset(tmp_path / "train.h5", {"one": truth}))
+    predicted = separation_prior(data)("test", record)
+    assert predicted[0, 11] == 1 and predicted[0, 10] == predicted[0, 9] == 0
+
+
 def planted(maps, generator, channels=4):
     """(channels, L, L) maps of which the second one shows the contacts."""
     found = {}
