@@ -1,6 +1,7 @@
 """Backbones in the official file layout: fair-esm reads what we write, and nothing unsafe is let in."""
 
 import argparse
+import logging
 
 import pytest
 import torch
@@ -47,14 +48,45 @@ def test_half_precision_file_gives_equal_outputs_to_a_thousandth(build, stem, tm
     assert (model(drawn)["logits"] - loaded(drawn)["logits"]).abs().max() < 1e-3
 
 
-def test_missing_weight_is_refused(tmp_path):
-    path = tmp_path / "esm2_t2_tiny.pt"
-    backbones.save(backbones.build_esm2(2, 16, 2)[0], path)
+NORM = "encoder.sentence_encoder.emb_layer_norm_after.weight"
+
+
+@pytest.mark.parametrize(("build", "stem"), BUILDERS)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda model: model.pop(NORM), r"Missing key.*emb_layer_norm_after\.weight"),
+        (lambda model: model.update({f"{NORM}s": torch.ones(1)}), r"Unexpected key.*emb_layer_norm_after\.weights"),
+        (lambda model: model.update({NORM: torch.ones(1)}), r"size mismatch for emb_layer_norm_after\.weight"),
+    ],
+)
+def test_a_missing_an_unexpected_and_a_misshapen_weight_are_refused(build, stem, change, message, tmp_path):
+    path = tmp_path / f"{stem}.pt"
+    backbones.save(build(2, 16, 2)[0], path)
     with torch.serialization.safe_globals([argparse.Namespace]):
         content = torch.load(path)
-    content["model"].pop("encoder.sentence_encoder.layers.1.fc1.weight")
+    change(content["model"])
     torch.save(content, path)
-    with pytest.raises(RuntimeError, match=r"layers\.1\.fc1\.weight"):
+    with pytest.raises(RuntimeError, match=f"(?s)cannot be loaded.*{message}"):
+        backbones.load(path)
+
+
+@pytest.mark.parametrize(("build", "stem"), BUILDERS)
+def test_what_was_loaded_is_reported_and_half_a_file_refused(build, stem, tmp_path, caplog):
+    path = tmp_path / f"{stem}.pt"
+    model = build(2, 16, 2)[0]
+    backbones.save(model, path)
+    with caplog.at_level(logging.INFO):
+        backbones.load(path)
+    assert f"{path}: {len(model.state_dict())} tensors loaded, none missing, none unexpected" in caplog.text
+    regression = tmp_path / f"{stem}-contact-regression.pt"
+    for file in (regression, path):
+        file.write_bytes(file.read_bytes()[:-100])
+        with pytest.raises(RuntimeError, match=f"{path} cannot be loaded"):
+            backbones.load(path)
+    backbones.save(model, path)
+    regression.unlink()
+    with pytest.raises(RuntimeError, match=f"{path} cannot be loaded.*{regression.name}"):
         backbones.load(path)
 
 

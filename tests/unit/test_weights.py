@@ -1,16 +1,24 @@
+"""Pretrained weights out of a folder, the cache or an archive, a server of the tests' own: recorded and verified."""
+
 import hashlib
 import json
-from email.message import Message
-from io import BytesIO
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from hardfold import weights
-from hardfold.weights import WeightsError, fetch, local_files, verify
+from hardfold import download, weights
+from hardfold.fetch import fetch as fetch_weights
+from hardfold.weights import WeightsError, local_files, verify
 
 ARCHIVE = "https://archive.example/fair-esm"
 NAME = "esm2_t6_8M_UR50D"  # an official name
 FILES = [f"{NAME}.pt", f"{NAME}-contact-regression.pt"]
+
+
+def fetch(model, folder, archive, offline, output):
+    """With a cache beside the output."""
+    fetch_weights(model, folder=folder, cache=output.parent / "cache", archive=archive, offline=offline, output=output)
 
 
 def put(folder, names):
@@ -86,35 +94,108 @@ def test_a_file_changed_after_the_fetch_is_found(tmp_path):
         verify(tmp_path / "out")
 
 
-class Archive:
-    """Stands for urlopen: answers each URL with its file's name, after `faults` truncated answers."""
-
-    def __init__(self, faults):
-        self.faults, self.asked = faults, []
-
-    def __call__(self, url, timeout):
-        self.asked.append(url)
-        body = url.rsplit("/", 1)[1].encode()
-        response = BytesIO(body)
-        if self.faults:
-            self.faults -= 1
-            response = BytesIO(body[:3])
-        response.headers = Message()
-        response.headers["Content-Length"] = str(len(body))
-        return response
+BODIES = {"models": b"PK the checkpoint", "regression": b"\x80 the regression"}
 
 
-def test_the_archive_is_asked_for_the_official_paths_and_again_after_a_fault(tmp_path, monkeypatch):
-    archive = Archive(faults=1)
-    monkeypatch.setattr(weights.urllib.request, "urlopen", archive)
-    fetch(NAME, tmp_path / "none", ARCHIVE, False, tmp_path / "out")
-    models, regression = f"{ARCHIVE}/models/{FILES[0]}", f"{ARCHIVE}/regression/{FILES[1]}"
-    assert archive.asked == [models, models, regression]
-    assert verify(tmp_path / "out")["files"] == {name: digest(name) for name in FILES}
+@pytest.fixture
+def archive(monkeypatch):
+    """Answers fair-esm's paths with `bodies`; `replies` holds (status, headers, body) that come before, by path."""
+    bodies = {f"/esm/{part}/{name}": BODIES[part] for part, name in zip(BODIES, FILES, strict=True)}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.server.asked.append(self.path)
+            queue = self.server.replies.get(self.path)
+            status, headers, body = queue.pop(0) if queue else (200, {}, self.server.bodies[self.path])
+            self.send_response(status)
+            for name, value in {"Content-Length": str(len(body)), **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.bodies, server.replies, server.asked = bodies, {}, []
+        server.address = f"http://127.0.0.1:{server.server_port}/esm"
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        monkeypatch.setattr(download.fetch.retry, "sleep", lambda seconds: None)
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield server
+        server.shutdown()
 
 
-def test_an_archive_that_fails_leaves_no_half_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(weights.urllib.request, "urlopen", Archive(faults=9))
-    with pytest.raises(WeightsError, match="3 of 19 bytes came"):
-        fetch(NAME, tmp_path / "none", ARCHIVE, False, tmp_path / "out")
-    assert not list((tmp_path / "out").iterdir())
+def hashes():
+    return {name: hashlib.sha256(body).hexdigest() for name, body in zip(FILES, BODIES.values(), strict=True)}
+
+
+def test_a_download_is_kept_with_its_checksums_and_then_no_network_is_needed(tmp_path, archive):
+    fetch(NAME, tmp_path / "none", archive.address, False, tmp_path / "out")
+    assert archive.asked == list(archive.bodies)
+    record = verify(tmp_path / "out")
+    source = f"{archive.address}/models/{FILES[0]}"
+    assert record == {"name": NAME, "source": source, "files": hashes()} == verify(tmp_path / "cache" / NAME)
+    fetch(NAME, tmp_path / "none", archive.address, True, tmp_path / "again")  # results/ was removed
+    assert verify(tmp_path / "again") == record and len(archive.asked) == 2
+
+
+@pytest.mark.parametrize("file", [0, 1])
+def test_another_content_than_that_of_the_first_download_is_refused(tmp_path, archive, file):
+    fetch(NAME, tmp_path / "none", archive.address, False, tmp_path / "out")
+    path = f"/esm/{list(BODIES)[file]}/{FILES[file]}"
+    kept = tmp_path / "cache" / NAME / FILES[file]
+    kept.unlink()
+    archive.bodies[path] += b" of another day"
+    with pytest.raises(WeightsError, match=f"{path}: not the file of the first download"):
+        fetch(NAME, tmp_path / "none", archive.address, False, tmp_path / "again")
+    assert not kept.exists() and not (tmp_path / "again").exists()
+    archive.bodies[path] = list(BODIES.values())[file]
+    fetch(NAME, tmp_path / "none", archive.address, False, tmp_path / "again")
+    assert verify(tmp_path / "again") == verify(tmp_path / "out")
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_file_that_changed_in_the_cache_is_refused(tmp_path, archive, file):
+    fetch(NAME, tmp_path / "none", archive.address, False, tmp_path / "out")
+    kept = tmp_path / "cache" / NAME / file
+    kept.write_bytes(kept.read_bytes()[:-1])
+    with pytest.raises(WeightsError, match=f"cache/{NAME}/{file}: not the file that was fetched"):
+        fetch(NAME, tmp_path / "none", archive.address, True, tmp_path / "again")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        (500, {}, b"busy"),
+        (429, {"Retry-After": "3"}, b""),
+        (200, {"Content-Length": "9999"}, b"PK the first of it"),
+    ],
+)
+@pytest.mark.parametrize("path", [0, 1])
+def test_an_archive_that_stumbles_is_asked_again(tmp_path, archive, fault, path):
+    archive.replies[list(archive.bodies)[path]] = [fault, fault]
+    fetch(NAME, tmp_path / "none", archive.address, False, tmp_path / "out")
+    assert verify(tmp_path / "out")["files"] == hashes() and len(archive.asked) == 4
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ((404, {}, b""), "HTTP status 404"),
+        ((500, {}, b""), "HTTP status 500"),
+        ((200, {"Content-Length": "9999"}, b"PK the first of it"), "IncompleteRead"),
+        ((200, {}, b"<html>sign in</html>"), "what came is no file of torch"),
+    ],
+)
+@pytest.mark.parametrize("path", [0, 1])
+def test_an_archive_that_fails_leaves_no_half_file_and_no_checksum(tmp_path, archive, fault, message, path):
+    url = list(archive.bodies)[path]
+    archive.replies[url] = [fault] * 9
+    with pytest.raises(WeightsError, match=f"{url}: .*{message}"):
+        fetch(NAME, tmp_path / "none", archive.address, False, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert [file.name for file in (tmp_path / "cache" / NAME).glob("*")] == FILES[:path]
+    archive.replies.clear()
+    fetch(NAME, tmp_path / "none", archive.address, False, tmp_path / "out")
+    assert verify(tmp_path / "out")["files"] == hashes()

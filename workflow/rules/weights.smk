@@ -1,4 +1,4 @@
-# Pretrained models: needs weights.folder, or a network where a model is not in it; makes results/weights/<model>/.
+# Pretrained models: needs weights.folder or weights.cache, or a network where a model is in neither; makes results/weights/<model>/.
 from hardfold.config import weight_files
 
 
@@ -19,9 +19,10 @@ rule fetch_weights:
         runtime=runtime(60),
     params:
         folder=config["weights"]["folder"],
+        cache=config["weights"]["cache"],
         archive=config["weights"]["archive"],
         offline=config["inputs"]["offline"],
-        library=library("weights"),
+        library=library("fetch"),
     message:
         "Fetching the weights of {wildcards.model}"
     script:

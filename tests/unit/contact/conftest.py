@@ -3,11 +3,12 @@ import numpy as np
 import pytest
 import torch
 
-from hardfold import backbones, dataset, geometry, weights
+from hardfold import backbones, dataset, geometry
 from hardfold.contact.couple import couple_chains
 from hardfold.contact.embed import embed, embed_chains
 from hardfold.contact.keys import embedding_entries
 from hardfold.contact.samples import Samples
+from hardfold.fetch import fetch
 
 OPTIONS = {
     "esm2_name": "esm2_t2_tiny",
@@ -86,7 +87,10 @@ def weight_folders(tmp_path_factory):
     for name, build in (("esm2_t2_tiny", backbones.build_esm2), ("esm_msa1b_t2_tiny", backbones.build_esm_msa)):
         model, _ = build(2, 8, 2)
         backbones.save(model, folder / "models" / name / f"{name}.pt")
-        weights.fetch(name, folder / "models", "https://archive.example", True, folder / name)
+        fetch(
+            name, folder=folder / "models", cache=folder / "cache", archive="https://archive.example", offline=True,
+            output=folder / name,
+        )  # fmt: skip
     return {"esm2": folder / "esm2_t2_tiny", "esm_msa": folder / "esm_msa1b_t2_tiny"}
 
 

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 import torch
 
+from hardfold.fetch import fetch
 from hardfold.folding.model import build_model, save_model, tiny_config
-from hardfold.weights import fetch
 
 LETTERS = "ARNDCQEGHILKMFPSTWYV"
 
@@ -62,7 +62,10 @@ def tiny():
 def weights(tiny, tmp_path):
     """The tiny model as the rule fetch_weights leaves it."""
     save_model(tiny, tmp_path / "models" / "tiny")
-    fetch("tiny", tmp_path / "models", "https://example.org", True, tmp_path / "weights")
+    fetch(
+        "tiny", folder=tmp_path / "models", cache=tmp_path / "cache", archive="https://example.org", offline=True,
+        output=tmp_path / "weights",
+    )  # fmt: skip
     return tmp_path / "weights"
 
 

@@ -5,6 +5,7 @@ loads strictly, so a missing or an unexpected key is an error, never a silently 
 """
 
 import argparse
+import logging
 import math
 import re
 from collections.abc import Mapping
@@ -22,8 +23,12 @@ def load(path: Path) -> tuple[nn.Module, esm.Alphabet]:
 
     The file's stem decides the architecture, as in fair-esm: `esm2...` is ESM-2, `esm_msa...` an MSA Transformer.
     """
-    with torch.serialization.safe_globals([argparse.Namespace]):
-        model, alphabet = esm.pretrained.load_model_and_alphabet_local(str(path))
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            model, alphabet = esm.pretrained.load_model_and_alphabet_local(str(path))
+    except (OSError, RuntimeError) as fault:
+        raise RuntimeError(f"{path} cannot be loaded: {fault}") from fault
+    logging.info("%s: %d tensors loaded, none missing, none unexpected", path, len(model.state_dict()))
     return model.eval(), alphabet
 
 

@@ -137,13 +137,14 @@ def check_files(config: dict) -> None:
 
 
 def weight_files(config: dict, model: str) -> list[Path]:
-    """The model's files in weights.folder, none where the archive may have them; ConfigError where neither has.
+    """The model's files in weights.folder, none where the cache or the archive has them; ConfigError where none may.
 
     Asked only of runs that need the model: the data set can be made without any.
     """
-    folder = config["weights"]["folder"]
+    folder, cache = config["weights"]["folder"], config["weights"]["cache"]
     files = local_files(model, folder)
-    if not files and (config["inputs"]["offline"] or not in_archive(model)):
+    downloadable = in_archive(model) and (not config["inputs"]["offline"] or local_files(model, cache))
+    if not files and not downloadable:
         raise ConfigError(f"weights.folder: {folder} has no {model} ({' and '.join(required_files(model))})")
     return files
 
