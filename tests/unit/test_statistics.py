@@ -50,6 +50,7 @@ def test_bootstrap_interval():
     assert (low, high) == statistics.bootstrap_interval(values, 0.95, 2000, 1)
     assert statistics.bootstrap_interval(np.full(5, 0.5), 0.95, 100, 1) == (0.5, 0.5)
     assert statistics.bootstrap_interval(np.array([0.5]), 0.95, 100, 1) is None
+    assert statistics.bootstrap_interval(np.array([]), 0.95, 100, 1) is None
 
 
 def test_the_bootstrap_of_two_values_by_hand():

@@ -17,12 +17,11 @@ REPORTED = [
         experiment=EXPERIMENTS,
         file=["training.json", "history.csv", "metrics.json", "predictions.h5"],
     ),
-    *expand(
-        "results/folding/{arm}/seed{seed}/{file}",
-        arm=ARMS,
-        seed=config["folding"]["seeds"],
-        file=["training.json", "history.csv"],
-    ),
+    *[
+        f"results/folding/{arm}/seed{seed}/{file}"
+        for arm, seed in FINETUNINGS
+        for file in ("training.json", "history.csv")
+    ],
     *expand("results/weights/{model}", model=pretrained_models(config)),
 ]
 

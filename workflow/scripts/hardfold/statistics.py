@@ -16,7 +16,8 @@ def bootstrap_interval(
     level: each sample draws them with replacement, too. A seed is one training run, in which all targets share, so one
     draw holds for the whole sample (the pigeonhole bootstrap; Owen 2007).
     """
-    values = np.asarray(values, dtype=float).reshape(len(values), -1)
+    values = np.asarray(values, dtype=float)
+    values = values[:, None] if values.ndim == 1 else values
     member = np.unique(np.arange(len(values)) if clusters is None else clusters, return_inverse=True)[1]
     groups, seeds = int(member.max(initial=-1)) + 1, values.shape[1]
     if groups < 2:
