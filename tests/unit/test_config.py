@@ -102,6 +102,11 @@ def test_all_faults_are_reported_at_once(config):
         ({"alignments": {"provider": "given"}}, "alignments.given: empty"),
         ({"alignments": {"provider": "blast"}}, "'blast' is not allowed; choose one of hhblits, mmseqs2, jackhmmer"),
         ({"folding": {"arms": ["memorisation"]}}, "primary.arm"),
+        (
+            {"folding": {"arms": ["disjoint", "test_time_oracle"]}},
+            "folding.arms: test_time_oracle chooses",
+        ),
+        ({"folding": {"arms": ["disjoint", "random_walk"]}}, "'random_walk' is not allowed; choose one of disjoint"),
         ({"folding": {"training_cutoff": "2020-02-30"}}, "folding.training_cutoff: 2020-02-30 is no day"),
         ({"splits": {"cutoff_date": "2020-13-01"}}, "splits.cutoff_date: 2020-13-01 is no day"),
         ({"structures": {"methods": ["X-RAY"]}}, "'X-RAY' is not allowed; choose one of X-RAY DIFFRACTION"),
@@ -380,3 +385,27 @@ def test_tracking_needs_a_server(config):
     assert "tracking.tracking_uri: 'sqlite:///mlflow.db' does not match" in refusal(config)
     config["tracking"]["tracking_uri"] = "http://127.0.0.1:5000"
     check(config, SCHEMA)
+
+
+def test_the_stems_checkpoint_is_fetched_for_the_arm_that_reads_it(config):
+    config["folding"]["test_time"]["language_model"] = "esm2_t36_3B_UR50D"
+    assert "esm2_t36_3B_UR50D" not in pretrained_models(config)
+    config["folding"]["arms"].append("test_time")
+    assert "esm2_t36_3B_UR50D" in pretrained_models(config)
+
+
+@pytest.mark.parametrize(
+    ("section", "change"),
+    [
+        ("leave_one_out", {"folds": 1}),
+        ("leave_one_out", {"classes": [""]}),
+        ("test_time", {"language_model": "esmfold_v1"}),
+        ("test_time", {"mask_fraction": 0}),
+        ("test_time", {"choose_by": "tm"}),
+        ("test_time", {"every": 0}),
+        ("test_time", {"step": 5}),
+    ],
+)
+def test_options_of_arms_that_cannot_be_are_refused(config, section, change):
+    config["folding"][section] |= change
+    assert f"folding.{section}" in refusal(config)

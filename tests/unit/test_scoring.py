@@ -5,13 +5,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gemmi
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 from tmtools import tm_align
 
 from hardfold import scoring, tables
 from hardfold.__main__ import main
 from hardfold.structure.chain import Chain
+from hardfold.structure.parse import read_model
 from hardfold.structure.write import write_mmcif
 
 SEQUENCE = "ACDEFGHIKLMNPQRSTVWY"
@@ -92,32 +95,86 @@ def test_tm_score_keeps_the_correspondence():
     assert scoring.tm_score(shifted, native) < 0.5 < 0.8 < tm_align(shifted, native, letters, letters).tm_norm_chain2
 
 
-@pytest.mark.skipif(shutil.which("TMscore") is None, reason="the TMscore program (Debian: tm-align) is not installed")
+needs_tmscore = pytest.mark.skipif(
+    shutil.which("TMscore") is None, reason="the TMscore program (Debian: tm-align) is not installed"
+)
+CASP = Path(__file__).parents[3] / "shared/data/casp"
+needs_casp = pytest.mark.skipif(
+    not CASP.is_dir(), reason="the shared CASP natives and models are not beside the repository"
+)
+
+
+def tmscore_program(folder, model, native):
+    """TM-score and GDT_TS by the TMscore program of CA traces (L, 3), NaN where absent."""
+    for name, points in (("model.pdb", model), ("native.pdb", native)):
+        lines = [
+            f"ATOM  {(i + 1) % 100000:5d}  CA  ALA A{i + 1:4d}    {x:8.3f}{y:8.3f}{z:8.3f}  1.00  0.00           C\n"
+            for i, (x, y, z) in enumerate(points)
+            if np.isfinite(x)
+        ]
+        (folder / name).write_text("".join(lines))
+    command = ["TMscore", folder / "model.pdb", folder / "native.pdb"]
+    report = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return tuple(float(re.search(rf"{name}\s*=\s*([\d.]+)", report)[1]) for name in ("TM-score", "GDT-TS-score"))
+
+
+@needs_tmscore
 @pytest.mark.parametrize(("length", "noise", "lost"), [(12, 1, 0), (50, 2, 0), (90, 6, 7), (150, 12, 20)])
 def test_scores_are_those_of_the_tmscore_program(tmp_path, length, noise, lost):
     generator = np.random.default_rng(length)
     native = trace(length).round(3)
     model = (native + generator.normal(size=native.shape) * noise).round(3)
     model[generator.permutation(length)[:lost]] = np.nan
-    for name, points in (("model.pdb", model), ("native.pdb", native)):
-        lines = [
-            f"ATOM  {i + 1:5d}  CA  ALA A{i + 1:4d}    {x:8.3f}{y:8.3f}{z:8.3f}  1.00  0.00           C\n"
-            for i, (x, y, z) in enumerate(points)
-            if np.isfinite(x)
-        ]
-        (tmp_path / name).write_text("".join(lines))
-    report = subprocess.run(
-        ["TMscore", tmp_path / "model.pdb", tmp_path / "native.pdb"], capture_output=True, text=True, check=True
-    ).stdout
-    tm, gdt = (float(re.search(rf"{name}\s*=\s*([\d.]+)", report)[1]) for name in ("TM-score", "GDT-TS-score"))
+    tm, gdt = tmscore_program(tmp_path, model, native)
     assert scoring.tm_score(model, native) == pytest.approx(tm, abs=1e-3)
     assert scoring.gdt_ts(model, native) == pytest.approx(gdt, abs=5e-3)
 
 
-CASP = Path(__file__).parents[3] / "shared/data/casp"
+def bent(native, generator, strength):
+    """A wrong model of a native: errors alike along the chain, one end turned about a hinge, residues lost."""
+    resolved = np.flatnonzero(np.isfinite(native[:, 0]))
+    steps = generator.normal(size=native.shape)
+    model = native + strength * np.cumsum(steps - steps.mean(axis=0), axis=0) / np.sqrt(len(native)) * 3
+    hinge = resolved[len(resolved) // 4 + int(generator.integers(len(resolved) // 2))]
+    turn = Rotation.from_rotvec(generator.normal(size=3) * strength / 2)
+    model[hinge:] = turn.apply(model[hinge:] - native[hinge]) + native[hinge]
+    lost = int(generator.integers(len(native) // 5))
+    start = int(generator.integers(len(native) - lost))
+    model[start : start + lost] = np.nan
+    return model.round(3)
 
 
-@pytest.mark.skipif(not CASP.is_dir(), reason="the shared CASP natives and models are not beside the repository")
+def real_pairs(longest=300):
+    """(name, model, native) of CASP targets: two bent copies of each native, the same target's other native, and
+    AlphaFold2's models. Natives of up to `longest` residues keep the time short."""
+    natives = {path: read_model(path).coordinates[:, 1] for path in sorted(CASP.glob("natives_casp1[34]/*.pdb"))}
+    for number, (path, native) in enumerate(natives.items()):
+        if np.isfinite(native[:, 0]).sum() > longest:
+            continue
+        points = native.astype(float)
+        for strength in (0.4, 1.2):
+            yield path.stem, bent(points, np.random.default_rng(number), strength), points
+    for folder, others in (("natives_scored_by_peers_casp14", "natives_casp14"), ("models_af2_casp14", None)):
+        for path in sorted(CASP.glob(f"{folder}/*.pdb")):
+            target = re.match(r"T\d+(s\d)?", path.stem)[0]
+            native = CASP / (others or "natives_scored_by_peers_casp14") / f"{target}.pdb"
+            if native.is_file():
+                yield path.stem, *scoring.paired_ca(read_model(path), read_model(native))
+
+
+@needs_tmscore
+@needs_casp
+def test_a_hundred_pairs_of_real_natives_score_as_the_tmscore_program_says(tmp_path):
+    differences = {}
+    for number, (name, model, native) in enumerate(real_pairs()):
+        ours, (theirs, _) = scoring.score(model, native)["tm"], tmscore_program(tmp_path, model, native)
+        differences[number, name] = (abs(ours - theirs), theirs)
+    assert len(differences) >= 100
+    assert np.ptp([theirs for _, theirs in differences.values()]) > 0.6  # from wrong folds to right ones
+    assert max(differences.values())[0] <= 1e-3, max(differences.items(), key=lambda item: item[1])
+
+
+@needs_casp
 @pytest.mark.parametrize(("target", "tm", "gdt"), [("T1024", 0.6700, 0.5995), ("T1030", 0.7337, 0.6319)])
 def test_published_models_score_as_published(capsys, target, tm, gdt):
     files = [f"models_af2_casp14/{target}TS427_1.pdb", f"natives_scored_by_peers_casp14/{target}.pdb"]
@@ -134,6 +191,66 @@ def test_another_numbering_is_refused():
         scoring.paired_ca(shifted, chain(points))
     unknown = chain(points, "X" * 40)
     assert len(scoring.paired_ca(unknown, chain(points))[0]) == 40
+
+
+def pdb_of(path, copies, first=1):
+    """A PDB file of CA, N and C of chains A, B, ... (each (L, 3) CA points), numbered from `first`."""
+    lines = []
+    for name, points in zip("ABCD", copies, strict=False):
+        full = chain(points)
+        for index in range(len(points)):
+            residue = gemmi.expand_one_letter(full.sequence[index], gemmi.ResidueKind.AA)
+            for slot, atom in enumerate(("N", "CA", "C")):
+                x, y, z = full.coordinates[index, slot]
+                lines.append(
+                    f"ATOM  {len(lines) + 1:5d}  {atom:<3} {residue} {name}{index + first:4d}    "
+                    f"{x:8.3f}{y:8.3f}{z:8.3f}  1.00  0.00           {atom[0]}\n"
+                )
+        lines.append("TER\n")
+    path.write_text("".join(lines) + "END\n")
+    return path
+
+
+def test_of_a_homo_oligomer_the_first_copy_counts(tmp_path):
+    native, other = trace(40), trace(40, seed=9) + 60
+    model = native + np.random.default_rng(1).normal(size=native.shape)
+    alone = scoring.score_files(pdb_of(tmp_path / "m.pdb", [model]), pdb_of(tmp_path / "n.pdb", [native]))
+    assert alone["residues"] == 40 and alone["tm"] > 0.6
+    dimer = pdb_of(tmp_path / "dimer.pdb", [native, other])
+    assert scoring.score_files(tmp_path / "m.pdb", dimer) == alone
+    # Residues of the second copy never stand in for those of the first.
+    predicted = pdb_of(tmp_path / "predicted.pdb", [model[:30], native])
+    assert scoring.score_files(predicted, dimer)["matched"] == 30
+    if shutil.which("TMscore"):
+        report = subprocess.run(
+            ["TMscore", tmp_path / "m.pdb", dimer], capture_output=True, text=True, check=True
+        ).stdout
+        assert float(re.search(r"TM-score\s*=\s*([\d.]+)", report)[1]) == pytest.approx(alone["tm"], abs=1e-3)
+
+
+def test_a_native_in_the_authors_numbers_is_refused_unless_they_are_positions(tmp_path):
+    native = trace(60)
+    model = pdb_of(tmp_path / "model.pdb", [native])
+    with pytest.raises(scoring.ScoreError, match="0 residue numbers in common"):
+        scoring.score_files(model, pdb_of(tmp_path / "native.pdb", [native], first=126))
+    with pytest.raises(scoring.ScoreError, match="numbering does not correspond"):
+        scoring.score_files(model, pdb_of(tmp_path / "shifted.pdb", [native], first=3))
+    # A native that begins later in the same numbering is a partly resolved one.
+    later = scoring.score_files(model, pdb_of(tmp_path / "later.pdb", [native[20:]], first=21))
+    assert (later["residues"], later["matched"]) == (40, 40)
+
+
+@needs_tmscore
+def test_partly_resolved_natives_and_missing_predictions_score_as_the_program_says(tmp_path):
+    native, generator = trace(120).round(3), np.random.default_rng(2)
+    model = (native + generator.normal(size=native.shape) * 2).round(3)
+    native[30:50] = np.nan
+    model[40:60] = np.nan  # 10 of them are resolved
+    scores = scoring.score(model, native)
+    assert (scores["residues"], scores["matched"]) == (100, 90)
+    tm, gdt = tmscore_program(tmp_path, model, native)
+    assert scores["tm"] == pytest.approx(tm, abs=1e-3)
+    assert scores["gdt_ts"] == pytest.approx(gdt, abs=5e-3)
 
 
 def test_random_walks_are_compact_chains_that_the_seed_decides():

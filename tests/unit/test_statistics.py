@@ -1,26 +1,8 @@
-import json
-
 import numpy as np
-import pandas as pd
 import pytest
-from scipy import stats
+from scipy.stats import bootstrap, wilcoxon
 
 from hardfold import statistics
-
-PRIMARY = {"arm": "disjoint", "class": "all", "min_improvement": 0.05, "confidence": 0.95}
-
-
-def scores(gains, baseline=0.4, seeds=(1, 2)):
-    """Rows of scores.tsv: `gains` maps arm -> difference by target; even targets are hard, odd ones deep."""
-    rows = []
-    for arm, differences in {"baseline": [0.0] * len(next(iter(gains.values()))), **gains}.items():
-        for number, difference in enumerate(differences):
-            for seed in (0,) if arm == "baseline" else seeds:
-                tilt = 0.02 * (seed - 1.5) if arm != "baseline" else 0.0
-                kind = "deep" if number % 2 else "hard"
-                row = {"target": f"T{number:02d}", "unit": "chain", "class": kind, "arm": arm, "seed": seed}
-                rows.append(row | {"tm": baseline + difference + tilt, "in_baseline_training_period": ""})
-    return pd.DataFrame(rows)
 
 
 def test_exact_p_of_five_gains_is_one_in_sixteen():
@@ -44,6 +26,23 @@ def test_holm_by_hand():
     assert statistics.holm([]) == []
 
 
+# Textbook values: scipy's and R's documentation (paired plants of Fisher 1935; p.adjust), Newcombe 1998 (table I).
+def test_published_answers():
+    plants = np.array([6, 8, 14, 16, 23, 24, 28, 29, 41, -48, 49, 56, 60, -67, 75])
+    assert statistics.wilcoxon(plants) == (pytest.approx(0.041259765625), "exact")
+    assert statistics.wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert statistics.wilson_interval(0, 20) == pytest.approx((0, 0.1611), abs=5e-5)
+    assert statistics.holm([0.01, 0.02, 0.03, 0.04, 0.05]) == pytest.approx([0.05, 0.08, 0.09, 0.09, 0.09])
+
+
+def test_the_test_stays_exact_above_fifty_differences():
+    gains = np.arange(1, 69) * np.where(np.arange(68) % 3, 0.001, -0.001)
+    p, method = statistics.wilcoxon(gains)
+    assert method == "exact"
+    assert p == pytest.approx(wilcoxon(gains, method="approx").pvalue, rel=0.05)
+    assert p != wilcoxon(gains, method="approx").pvalue
+
+
 def test_bootstrap_interval():
     values = np.random.default_rng(0).normal(size=400)
     low, high = statistics.bootstrap_interval(values, 0.95, 2000, 1)
@@ -51,86 +50,35 @@ def test_bootstrap_interval():
     assert (low, high) == statistics.bootstrap_interval(values, 0.95, 2000, 1)
     assert statistics.bootstrap_interval(np.full(5, 0.5), 0.95, 100, 1) == (0.5, 0.5)
     assert statistics.bootstrap_interval(np.array([0.5]), 0.95, 100, 1) is None
+    assert statistics.bootstrap_interval(np.array([]), 0.95, 100, 1) is None
 
 
-def test_values_by_target_are_means_over_seeds():
-    table = statistics.by_target(scores({"disjoint": [0.1, 0.2]}))
-    assert table["difference"].to_list() == pytest.approx([0.1, 0.2])
-    assert table["seeds"][0] == pytest.approx([0.49, 0.51])
+def test_the_bootstrap_of_two_values_by_hand():
+    # Means 0, 1/2 and 1 with chances 1/4, 1/2 and 1/4.
+    values = np.array([0.0, 1.0])
+    assert statistics.bootstrap_interval(values, 0.40, 20000, 1) == (0.5, 0.5)
+    assert statistics.bootstrap_interval(values, 0.60, 20000, 1) == (0.0, 1.0)
 
 
-def test_units_other_than_the_chain_do_not_enter():
-    table = scores({"disjoint": [0.1, 0.2]})
-    table = pd.concat([table, table.assign(unit="D1", tm=0.9)])
-    assert statistics.by_target(table)["tm"].to_list() == pytest.approx([0.5, 0.6])
+def test_the_bootstrap_of_one_seed_is_scipys():
+    values = np.random.default_rng(3).gamma(1.0, size=30)
+    theirs = bootstrap((values,), np.mean, n_resamples=20000, method="percentile", rng=1).confidence_interval
+    assert statistics.bootstrap_interval(values, 0.95, 20000, 1) == pytest.approx(tuple(theirs), abs=0.02)
 
 
-def test_a_target_missing_from_an_arm_is_named():
-    table = scores({"disjoint": [0.1, 0.2]})
-    with pytest.raises(statistics.ComparisonError, match=r"disjoint: T01"):
-        statistics.by_target(table[~((table["arm"] == "disjoint") & (table["target"] == "T01"))])
+def test_seeds_are_drawn_within_each_sample():
+    # All targets gain 0 under one seed and 1 under the other: two runs, whatever the number of targets.
+    values = np.tile([0.0, 1.0], (50, 1))
+    assert statistics.bootstrap_interval(values, 0.95, 2000, 1) == (0.0, 1.0)
+    assert statistics.bootstrap_interval(values.mean(axis=1), 0.95, 2000, 1) == (0.5, 0.5)
 
 
-@pytest.mark.parametrize(
-    ("gains", "met"),
-    [
-        ([0.06, 0.08, 0.07, 0.09, 0.06, 0.08], True),
-        ([0.02, 0.03, 0.02, 0.03, 0.02, 0.03], False),  # certain, but small
-        ([0.9, -0.1, -0.1, -0.1, -0.1, -0.1], False),  # large, but uncertain
-        ([-0.1, -0.2, -0.1, -0.2, -0.1, -0.2], False),
-    ],
-)
-def test_the_criterion_needs_both_size_and_certainty(gains, met):
-    primary = statistics.compare(scores({"disjoint": gains}), PRIMARY, 500, 1)["primary"]
-    assert primary["met"] is met
-    assert "0.05" in primary["criterion"] and "95%" in primary["criterion"]
-
-
-def test_one_target_meets_nothing():
-    primary = statistics.compare(scores({"disjoint": [0.5]}), PRIMARY, 500, 1)["primary"]
-    assert (primary["low"], primary["high"], primary["met"]) == (None, None, False)
-
-
-def test_memorisation_is_secondary_and_adjusted():
-    gains = {"disjoint": [0.01, -0.02, 0.03, 0.04], "memorisation": [0.31, 0.32, 0.33, 0.34]}
-    comparison = statistics.compare(scores(gains), PRIMARY, 500, 1)
-    assert comparison["primary"]["arm"] == "disjoint"
-    cells = {(row["arm"], row["class"]): row for row in comparison["secondary"]}
-    assert set(cells) == {(arm, kind) for arm in gains for kind in ("all", "deep", "hard")}
-    assert cells["disjoint", "all"]["p_holm"] is None
-    assert cells["memorisation", "all"]["p_holm"] == pytest.approx(min(1, 5 * 0.125))
-    assert cells["disjoint", "all"]["worst"][0] == {"target": "T01", "difference": pytest.approx(-0.02)}
-    assert cells["disjoint", "all"]["improved"] == 0.75
-    assert any("memorisation" in note for note in comparison["notes"])
-    assert any("0.12" in note for note in comparison["notes"])  # 2 / 2^4 = 0.125
-
-
-def test_distribution_counts_targets():
-    rows = statistics.compare(scores({"disjoint": [0.2, 0.3, 0.35, 0.05]}), PRIMARY, 500, 1)["distribution"]
-    cells = {(row["arm"], row["class"]): row for row in rows}
-    assert cells["baseline", "all"]["reach_0.6"] == 0
-    assert cells["baseline", "all"]["improved_by_0.10"] is None
-    assert cells["disjoint", "all"]["reach_0.6"] == 3
-    assert cells["disjoint", "all"]["reach_0.7"] == 2
-    assert cells["disjoint", "all"]["improved_by_0.10"] == 3
-    assert cells["disjoint", "deep"]["n"] == 2
-
-
-def test_an_endpoint_without_scores_is_refused():
-    with pytest.raises(statistics.ComparisonError, match="class FM"):
-        statistics.compare(scores({"disjoint": [0.1, 0.2]}), PRIMARY | {"class": "FM"}, 500, 1)
-
-
-def test_the_file_is_plain_json_and_always_the_same(tmp_path):
-    table = scores({"disjoint": [0.1, 0.2, -0.05], "memorisation": [0.4, 0.3, 0.2]})
-    floor = table[table["arm"] == "baseline"].assign(arm="random_walk", tm=0.17)
-    pd.concat([table, floor]).to_csv(tmp_path / "scores.tsv", sep="\t", index=False)
-    for name in ("a.json", "b.json"):
-        statistics.compare_arms(tmp_path / "scores.tsv", tmp_path / name, primary=PRIMARY, bootstrap=200, seed=3)
-    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
-    comparison = json.loads((tmp_path / "a.json").read_text())
-    assert comparison["floor"] == {"mean": pytest.approx(0.17), "n": 3}
-    assert {row["arm"] for row in comparison["by_target"]} == {"disjoint", "memorisation"}
+def test_units_of_a_target_are_drawn_together():
+    values = np.array([0.0] * 20 + [1.0] * 20)
+    assert statistics.bootstrap_interval(values, 0.95, 2000, 1, clusters=["T1"] * 20 + ["T2"] * 20) == (0.0, 1.0)
+    low, high = statistics.bootstrap_interval(values, 0.95, 2000, 1)
+    assert 0.3 < low < high < 0.7
+    assert statistics.bootstrap_interval(values, 0.95, 2000, 1, clusters=["T1"] * 40) is None
 
 
 def columns(seed, size=40):
@@ -141,7 +89,7 @@ def test_single_clusters_are_the_plain_bootstrap_of_scipy():
     values = columns(0)
     ours = statistics.bootstrap_intervals(values, np.arange(len(values)), 0.9, 10_000, 1)
     for column, interval in zip(values.T, ours.T, strict=True):
-        expected = stats.bootstrap((column,), np.mean, n_resamples=10_000, confidence_level=0.9, method="percentile")
+        expected = bootstrap((column,), np.mean, n_resamples=10_000, confidence_level=0.9, method="percentile")
         assert tuple(interval) == pytest.approx(tuple(expected.confidence_interval), abs=0.02)
         assert tuple(interval) == pytest.approx(statistics.bootstrap_interval(column, 0.9, 10_000, 1), abs=0.02)
 

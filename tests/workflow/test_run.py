@@ -54,7 +54,13 @@ OPTIONS = {
     },
     "folding": {
         "model": "esmfold_tiny",
+        "arms": [
+            *["disjoint", "leave_one_out", "test_time", "test_time_oracle", "memorisation"],
+            *["control_shuffled_labels", "nearest_training"],
+        ],
         "seeds": [1],
+        "leave_one_out": {"folds": 2},
+        "test_time": {"language_model": "esm2_t1_tiny", "steps": 2, "every": 1, "batch_size": 1},
         "adapter": {"blocks": 2, "rank": 2, "alpha": 2},
         "training": {"steps": 3, "warmup": 1, "batch_size": 2, "crop": 24, "validate_every": 2},
         "recycles": 0,
@@ -93,7 +99,10 @@ def folder(tmp_path_factory):
     backbones.save(backbones.build_esm2(2, 16, 2)[0], models / "esm2_t2_tiny.pt")
     backbones.save(backbones.build_esm2(3, 16, 2)[0], models / "esm2_t3_tiny.pt")
     backbones.save(backbones.build_esm_msa(2, 16, 2)[0], models / "esm_msa1b_t2_tiny.pt")
-    save_model(build_model(tiny_config()), models / "esmfold_tiny")
+    stem, folding = backbones.build_esm2(1, 8, 2)[0], build_model(tiny_config())
+    backbones.save(stem, models / "esm2_t1_tiny.pt")
+    folding.load_state_dict(backbones.to_transformers(stem.state_dict()), strict=False)
+    save_model(folding, models / "esmfold_tiny")
     # --configfile merges over the embedded default: its experiments stay, exp6 gets the larger of the two.
     OPTIONS["experiments"]["runs"] = {
         "exp4": {"devices": 2},
@@ -142,18 +151,33 @@ def test_every_kept_chain_is_aligned_and_assigned(results):
 def test_scores_cover_every_target_arm_and_seed(results):
     scores = table(results / "folding/scores.tsv")
     runs = set(zip(scores["arm"], scores["seed"], strict=True))
-    assert runs == {("baseline", "0"), ("disjoint", "1"), ("memorisation", "1"), ("random_walk", "0")}
-    assert (scores.groupby(["arm", "seed"])["target"].nunique() == TARGETS).all()
-    assert scores["tm"].astype(float).between(0, 1).all()
-
-
-def test_only_memorisation_is_trained_on_targets(results):
-    split = table(results / "splits/assignment.tsv").set_index("chain")["split"]
-    trained = {
-        arm: json.loads((results / f"folding/{arm}/seed1/training.json").read_text())["chains"]
-        for arm in ("disjoint", "memorisation")
+    drawn = {"disjoint", "leave_one_out", "test_time", "test_time_oracle", "memorisation", "control_shuffled_labels"}
+    assert runs == {(arm, "1") for arm in drawn} | {
+        (arm, "0") for arm in ("baseline", "random_walk", "nearest_training")
     }
-    assert trained == {"disjoint": (split == "train").sum(), "memorisation": TARGETS}
+    assert (scores.groupby(["arm", "seed"])["target"].nunique() == TARGETS).all()
+    predicted = scores["arm"] != "nearest_training"  # no training chain is near a target
+    assert scores["tm"][predicted].astype(float).between(0, 1).all() and (scores["tm"][~predicted] == "").all()
+
+
+def test_no_arm_but_memorisation_is_trained_on_what_it_predicts(results):
+    split = table(results / "splits/assignment.tsv").set_index("chain")["split"]
+    folds = table(results / "folding/leave_one_out/folds.tsv").set_index("target")["fold"].astype(int)
+    names = ["disjoint", "memorisation", "control_shuffled_labels", "leave_one_out/fold1", "leave_one_out/fold2"]
+    trained = {
+        name: json.loads((results / f"folding/{name}/seed1/training.json").read_text())["chains"] for name in names
+    }
+    chains = (split == "train").sum()
+    assert trained == {
+        "disjoint": chains,
+        "control_shuffled_labels": chains,
+        "memorisation": TARGETS,
+        **{f"leave_one_out/fold{fold}": (folds != fold).sum() for fold in (1, 2)},
+    }
+    for fold in (1, 2):
+        assert set(Dataset(results / f"folding/leave_one_out/fold{fold}/train.h5").ids) == set(
+            folds.index[folds != fold]
+        )
     assert trained["disjoint"] != TARGETS  # otherwise the counts could not tell them apart
     ids = {name: set(Dataset(results / f"dataset/{name}.h5").ids) for name in ("train", "validation", "test", "target")}
     assert ids["target"] == set(split.index[split == "target"])
@@ -162,8 +186,18 @@ def test_only_memorisation_is_trained_on_targets(results):
 
 
 def test_the_untrained_adapter_changes_nothing(results):
-    for arm in ("disjoint", "memorisation"):
-        assert json.loads((results / f"folding/{arm}/seed1/training.json").read_text())["step0_max_difference"] == 0
+    records = [*(results / "folding").glob("**/training.json"), results / "folding/test_time/seed1/adaptation.json"]
+    assert len(records) == 6
+    assert all(json.loads(record.read_text())["step0_max_difference"] == 0 for record in records)
+    for baseline in (results / "folding/baseline/seed0").glob("*.cif"):
+        step0 = results / "folding/test_time/seed1/steps/0" / baseline.name
+        assert step0.read_bytes() == baseline.read_bytes()
+
+
+def test_no_step_beats_the_oracles(results):
+    scores = table(results / "folding/scores.tsv").set_index(["arm", "target"])["tm"]
+    chosen, best = (scores.loc[arm].astype(float) for arm in ("test_time", "test_time_oracle"))
+    assert (best >= chosen).all()
 
 
 def test_the_primary_endpoint_is_the_configured_one(results):

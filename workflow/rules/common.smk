@@ -3,6 +3,7 @@ import re
 
 from snakemake.logging import logger
 
+from hardfold.arms import WITHOUT_FINETUNING, finetuning_runs, prediction_runs
 from hardfold.config import (
     ConfigError,
     check,
@@ -29,6 +30,12 @@ try:
         raise ConfigError(
             f"primary.class: {config['primary']['class']} is neither all nor a class of {config['inputs']['targets']}"
         )
+    if strange := {*config["folding"]["leave_one_out"]["classes"]} - {
+        *TARGETS["class"]
+    }:
+        raise ConfigError(
+            f"folding.leave_one_out.classes: {', '.join(strange)}: no class of {config['inputs']['targets']}"
+        )
 except (ConfigError, TableError) as fault:
     raise WorkflowError(str(fault)) from None
 
@@ -50,10 +57,9 @@ BASELINES = baseline_entries(config["experiments"]["defaults"]["esm2_name"])
 # By key, what frozen encoders give, computed of the chains once for all experiments and baselines that read it.
 EMBEDDINGS = encoder_entries(EXPERIMENTS.values(), BASELINES.values())
 ARMS = config["folding"]["arms"]
-# (arm, seed) of every prediction run; the baseline is seed 0.
-RUNS = [("baseline", 0)] + [
-    (arm, seed) for arm in ARMS for seed in config["folding"]["seeds"]
-]
+# (arm, seed) of every folder of predictions; (arm, or arm/fold<k>, seed) of every fine-tuning.
+RUNS = prediction_runs(config["folding"])
+FINETUNINGS = finetuning_runs(config["folding"])
 
 
 wildcard_constraints:
@@ -88,22 +94,6 @@ def embedding_files(*splits):
         for entry in embedding_entries(EXPERIMENTS[wildcards.experiment]).values()
         for split in splits
     ]
-
-
-def finetuning_chains(wildcards):
-    """What an arm is trained on: the training chains, or the targets themselves to measure memorisation."""
-    return (
-        f"results/dataset/{'target' if wildcards.arm == 'memorisation' else 'train'}.h5"
-    )
-
-
-def prediction_adapter(wildcards):
-    """The adapter of a run; the baseline has none."""
-    return (
-        []
-        if wildcards.arm == "baseline"
-        else f"results/folding/{wildcards.arm}/seed{wildcards.seed}/adapter"
-    )
 
 
 def pretraining_inputs(wildcards):

@@ -1,5 +1,85 @@
 # The folding track: needs the data set and a folding model's weights; makes results/folding/<arm>/seed<n>/ (adapter,
-# history, predictions). Arm memorisation is trained on the targets themselves and says so wherever it appears.
+# history, predictions). hardfold/arms.py says what each arm is; memorisation is trained on the targets themselves and
+# says so wherever it appears.
+LEAVE_ONE_OUT = config["folding"]["leave_one_out"]
+FOLDS = range(1, LEAVE_ONE_OUT["folds"] + 1)
+STEM = config["folding"]["test_time"]["language_model"]
+
+
+def finetuning_chains(wildcards):
+    """What a fine-tuning learns from: the training chains, the targets themselves, or a data set of the arm's own."""
+    return {
+        "disjoint": "results/dataset/train.h5",
+        "memorisation": "results/dataset/target.h5",
+    }.get(wildcards.arm, f"results/folding/{wildcards.arm}/train.h5")
+
+
+def prediction_adapters(wildcards):
+    """The adapters of a run: none for the baseline, one a fold for leave_one_out."""
+    names = {
+        "baseline": [],
+        "leave_one_out": [f"leave_one_out/fold{fold}" for fold in FOLDS],
+    }.get(wildcards.arm, [wildcards.arm])
+    return [f"results/folding/{name}/seed{wildcards.seed}/adapter" for name in names]
+
+
+rule build_folds:
+    input:
+        shards=expand("results/structures/shards/{shard}.h5", shard=SHARDS),
+        chains=CHAIN_LIST,
+        targets=config["inputs"]["targets"],
+        assignment="results/splits/assignment.tsv",
+        dataset="results/dataset/target.h5",
+    output:
+        table="results/folding/leave_one_out/folds.tsv",
+        folds=expand("results/folding/leave_one_out/fold{fold}/train.h5", fold=FOLDS),
+    log:
+        "results/logs/build_folds.log",
+    benchmark:
+        "results/benchmarks/build_folds.tsv"
+    conda:
+        "../../envs/hardfold.yaml"
+    threads: 8
+    resources:
+        mem_mb=memory(4000),
+        runtime=runtime(60),
+    params:
+        chains=lambda wildcards, input: input.chains or config["inputs"]["chains"],
+        options={
+            "classes": LEAVE_ONE_OUT["classes"],
+            "limits": config["splits"]["leakage"],
+            "seed": config["seed"],
+        },
+        library=library("folding.folds"),
+    message:
+        "parting the targets into {LEAVE_ONE_OUT[folds]} folds, relatives together"
+    script:
+        "../scripts/build_folds.py"
+
+
+rule shuffle_labels:
+    input:
+        dataset="results/dataset/train.h5",
+        assignment="results/splits/assignment.tsv",
+    output:
+        "results/folding/control_shuffled_labels/train.h5",
+    log:
+        "results/logs/shuffle_labels.log",
+    benchmark:
+        "results/benchmarks/shuffle_labels.tsv"
+    conda:
+        "../../envs/hardfold.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(4000),
+        runtime=runtime(60),
+    params:
+        seed=config["seed"],
+        library=library("folding.shuffled"),
+    message:
+        "exchanging the training chains' structures: a control"
+    script:
+        "../scripts/shuffle_labels.py"
 
 
 rule finetune_folding:
@@ -16,7 +96,7 @@ rule finetune_folding:
     benchmark:
         "results/benchmarks/finetune_folding/{arm}_{seed}.tsv"
     wildcard_constraints:
-        arm="|".join(ARMS),
+        arm="|".join(dict.fromkeys(name for name, _ in FINETUNINGS)),
     conda:
         "../../envs/hardfold.yaml"
     threads: 1
@@ -39,7 +119,10 @@ rule finetune_folding:
 rule predict_folding:
     input:
         weights=f"results/weights/{config['folding']['model']}",
-        adapter=prediction_adapter,
+        adapters=prediction_adapters,
+        folds=lambda wildcards: (
+            rules.build_folds.output.table if wildcards.arm == "leave_one_out" else []
+        ),
         targets="results/dataset/target.h5",
     output:
         "results/folding/{arm}/seed{seed}/predictions.tsv",
@@ -47,6 +130,8 @@ rule predict_folding:
         "results/logs/predict_folding/{arm}_{seed}.log",
     benchmark:
         "results/benchmarks/predict_folding/{arm}_{seed}.tsv"
+    wildcard_constraints:
+        arm="|".join(["baseline", *sorted({*ARMS} - WITHOUT_FINETUNING)]),
     conda:
         "../../envs/hardfold.yaml"
     threads: 1
@@ -61,3 +146,87 @@ rule predict_folding:
         "Folding the targets: arm {wildcards.arm}, seed {wildcards.seed}"
     script:
         "../scripts/predict_folding.py"
+
+
+rule predict_test_time:
+    input:
+        weights=f"results/weights/{config['folding']['model']}",
+        language_model=f"results/weights/{STEM}",
+        targets="results/dataset/target.h5",
+    output:
+        predictions="results/folding/test_time/seed{seed}/predictions.tsv",
+        steps="results/folding/test_time/seed{seed}/steps.tsv",
+        record="results/folding/test_time/seed{seed}/adaptation.json",
+    log:
+        "results/logs/predict_test_time/{seed}.log",
+    benchmark:
+        "results/benchmarks/predict_test_time/{seed}.tsv"
+    conda:
+        "../../envs/hardfold.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(4000),
+        runtime=runtime(240),
+        gpu=1,
+    params:
+        settings={
+            key: value
+            for key, value in config["folding"]["test_time"].items()
+            if key != "language_model"
+        },
+        recycles=config["folding"]["recycles"],
+        library=library("folding.test_time"),
+    message:
+        "Adapting the language model to each target's own sequence, seed {wildcards.seed}"
+    script:
+        "../scripts/predict_test_time.py"
+
+
+rule choose_with_native:
+    input:
+        steps=rules.predict_test_time.output.steps,
+        natives="results/targets",
+    output:
+        predictions="results/folding/test_time_oracle/seed{seed}/predictions.tsv",
+        curve="results/folding/test_time_oracle/seed{seed}/steps.tsv",
+    log:
+        "results/logs/choose_with_native/{seed}.log",
+    benchmark:
+        "results/benchmarks/choose_with_native/{seed}.tsv"
+    conda:
+        "../../envs/hardfold.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=runtime(60),
+    params:
+        library=library("folding.oracle"),
+    message:
+        "choosing each target's best step with its native: the oracle of test_time, seed {wildcards.seed}"
+    script:
+        "../scripts/choose_with_native.py"
+
+
+rule copy_nearest:
+    input:
+        targets="results/dataset/target.h5",
+        train="results/dataset/train.h5",
+        audit="results/splits/audit.tsv",
+    output:
+        "results/folding/nearest_training/seed0/predictions.tsv",
+    log:
+        "results/logs/copy_nearest.log",
+    benchmark:
+        "results/benchmarks/copy_nearest.tsv"
+    conda:
+        "../../envs/hardfold.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=runtime(10),
+    params:
+        library=library("folding.nearest"),
+    message:
+        "copying the nearest training chains' structures onto the targets: a yardstick"
+    script:
+        "../scripts/copy_nearest.py"

@@ -21,12 +21,11 @@ REPORTED = [
         file=["training.json", "history.csv", "metrics.json", "predictions.h5"],
     ),
     *expand("results/experiments/{baseline}/metrics.json", baseline=BASELINES),
-    *expand(
-        "results/folding/{arm}/seed{seed}/{file}",
-        arm=ARMS,
-        seed=config["folding"]["seeds"],
-        file=["training.json", "history.csv"],
-    ),
+    *[
+        f"results/folding/{arm}/seed{seed}/{file}"
+        for arm, seed in FINETUNINGS
+        for file in ("training.json", "history.csv")
+    ],
     *expand("results/weights/{model}", model=pretrained_models(config)),
 ]
 

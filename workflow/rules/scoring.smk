@@ -82,7 +82,8 @@ rule collect_scores:
 
 rule compare_arms:
     input:
-        rules.collect_scores.output,
+        scores=rules.collect_scores.output[0],
+        audit="results/splits/audit.tsv",
     output:
         "results/folding/comparison.json",
     log:
@@ -99,7 +100,7 @@ rule compare_arms:
         primary=config["primary"],
         bootstrap=config["scoring"]["bootstrap"],
         seed=config["seed"],
-        library=library("statistics"),
+        library=library("comparison"),
     message:
         "Comparing the arms with the baseline"
     script:

@@ -1,9 +1,10 @@
+from hardfold.comparison import compare_arms
 from hardfold.jobs import start_log
-from hardfold.statistics import compare_arms
 
 start_log(snakemake.log[0])
 compare_arms(
-    snakemake.input[0],
+    snakemake.input.scores,
+    snakemake.input.audit,
     snakemake.output[0],
     primary=snakemake.params.primary,
     bootstrap=snakemake.params.bootstrap,

@@ -5,7 +5,8 @@ start_log(snakemake.log[0])
 predict_structures(
     weights=snakemake.input.weights,
     targets=snakemake.input.targets,
-    adapter=snakemake.input.adapter or None,
+    adapters=snakemake.input.adapters,
+    folds=snakemake.input.folds or None,
     output=snakemake.output[0],
     recycles=snakemake.params.recycles,
     threads=snakemake.threads,

@@ -3,8 +3,11 @@ import numpy as np
 import pytest
 import torch
 
+from hardfold import backbones
+from hardfold.dataset import build_shard
 from hardfold.fetch import fetch
 from hardfold.folding.model import build_model, save_model, tiny_config
+from hardfold.structure.chain import Chain, save_chains
 
 LETTERS = "ARNDCQEGHILKMFPSTWYV"
 
@@ -58,15 +61,18 @@ def tiny():
     return model
 
 
+def fetched(model, folder):
+    """Where the rule fetch_weights leaves a model of `folder`/models."""
+    places = {"folder": folder / "models", "cache": folder / "cache", "archive": "https://example.org"}
+    fetch(model, **places, offline=True, output=folder / "weights" / model)
+    return folder / "weights" / model
+
+
 @pytest.fixture
 def weights(tiny, tmp_path):
     """The tiny model as the rule fetch_weights leaves it."""
     save_model(tiny, tmp_path / "models" / "tiny")
-    fetch(
-        "tiny", folder=tmp_path / "models", cache=tmp_path / "cache", archive="https://example.org", offline=True,
-        output=tmp_path / "weights",
-    )  # fmt: skip
-    return tmp_path / "weights"
+    return fetched("tiny", tmp_path)
 
 
 @pytest.fixture
@@ -76,3 +82,31 @@ def data(tmp_path):
         "train": write_chains(tmp_path / "train.h5", [14, 9, 20, 12], 1),
         "validation": write_chains(tmp_path / "validation.h5", [11, 8], 2),
     }
+
+
+@pytest.fixture
+def language_model(tiny, tmp_path):
+    """The tiny model's stem as an ESM-2 checkpoint with a head of its own, as the rule fetch_weights leaves it."""
+    torch.manual_seed(1)
+    stem, _ = backbones.build_esm2(1, 8, 2)
+    own = {name: value for name, value in tiny.state_dict().items() if name.startswith("esm.")}
+    state = stem.state_dict()
+    state |= {name: value for name, value in backbones.from_transformers(own).items() if name in state}
+    stem.load_state_dict(state)
+    backbones.save(stem, tmp_path / "models/esm2_tiny.pt")
+    return fetched("esm2_tiny", tmp_path)
+
+
+@pytest.fixture
+def real_data(tmp_path):
+    """A data set as the workflow builds it: five helices of 20 to 40 residues, each its own alignment."""
+    generator, chains = np.random.default_rng(5), []
+    for number, length in enumerate((20, 24, 28, 33, 40)):
+        letters = "".join(generator.choice(list(LETTERS), length))
+        atoms = helix(length, generator)
+        atoms[[letter == "G" for letter in letters], 4] = np.nan
+        chains.append(Chain.from_atoms(f"{number}abc_A", letters, atoms))
+        (tmp_path / f"{chains[-1].id}.a3m").write_text(f">query\n{letters}\n")
+    save_chains(tmp_path / "chains.h5", chains)
+    build_shard(tmp_path / "chains.h5", tmp_path, tmp_path / "real.h5", max_rows=4, selection="top")
+    return tmp_path / "real.h5"

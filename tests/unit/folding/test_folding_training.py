@@ -179,11 +179,12 @@ def test_convergence_is_a_flat_last_third(losses, met, value):
 
 def test_predictions_are_files_and_a_table(weights, data, tmp_path):
     run(weights, data, tmp_path)
-    for name, adapter in (("base", None), ("adapted", tmp_path / "adapter"), ("again", tmp_path / "adapter")):
+    for name, adapters in (("base", []), ("adapted", [tmp_path / "adapter"]), ("again", [tmp_path / "adapter"])):
         predict_structures(
             weights=weights,
             targets=data["validation"],
-            adapter=adapter,
+            adapters=adapters,
+            folds=None,
             output=tmp_path / name / "predictions.tsv",
             recycles=1,
             threads=1,

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from hardfold.arms import finetuning_runs, prediction_runs
 from hardfold.config import pretrained_models, resolve_experiments
 from hardfold.report.results import METRICS
 
@@ -298,17 +299,15 @@ def contact_map(length: int) -> np.ndarray:
 def write_folding(root, random, config, targets):
     target_names, _ = names(targets, 0)
     classes = {name: CLASSES[index % 2] for index, name in enumerate(target_names)}
-    arms, seeds = config["folding"]["arms"], config["folding"]["seeds"]
+    runs = prediction_runs(config["folding"])[1:]
     baseline = {name: 0.2 + random.uniform(-0.05, 0.15) for name in target_names}
-    gain = {"disjoint": 0.01, "memorisation": 0.12}
-    shift = {
-        (arm, name, seed): gain[arm] + random.normal(0, 0.02) for arm in arms for name in target_names for seed in seeds
-    }
+    gain = {"disjoint": 0.01, "memorisation": 0.12, "nearest_training": 0.03}
+    shift = {(arm, name, seed): gain[arm] + random.normal(0, 0.02) for arm, seed in runs for name in target_names}
     scores = []
     for name in target_names:
-        runs = [("baseline", 0, 0.0), ("random_walk", 0, 0.17 - baseline[name])]
-        runs += [(arm, seed, shift[arm, name, seed]) for arm in arms for seed in seeds]
-        for arm, seed, change in runs:
+        changes = [("baseline", 0, 0.0), ("random_walk", 0, 0.17 - baseline[name])]
+        changes += [(arm, seed, shift[arm, name, seed]) for arm, seed in runs]
+        for arm, seed, change in changes:
             tm = baseline[name] + change
             scores.append(
                 {
@@ -322,7 +321,7 @@ def write_folding(root, random, config, targets):
                     "gdt_ts": tm + 0.03,
                     "lddt": tm + 0.05,
                     "rmsd": 11.0,
-                    "plddt": None if arm == "random_walk" else 100 * tm + 12,
+                    "plddt": None if arm in {"random_walk", "nearest_training"} else 100 * tm + 12,
                     "neff": 1.0 if classes[name] == "hard" else 55.5,
                     "nearest_training_identity": None,
                     "in_baseline_training_period": "",
@@ -330,17 +329,16 @@ def write_folding(root, random, config, targets):
             )
     write_table(root / "folding/scores.tsv", scores)
     write_json(root / "folding/comparison.json", comparison(config, classes, baseline, shift))
-    for arm in arms:
-        for seed in seeds:
-            write_tuning(root / f"folding/{arm}/seed{seed}", arm, seed)
+    for arm, seed in finetuning_runs(config["folding"]):
+        write_tuning(root / f"folding/{arm}/seed{seed}", arm, seed)
 
 
 def comparison(config, classes, baseline, shift) -> dict:
-    seeds, arms = config["folding"]["seeds"], config["folding"]["arms"]
+    arms = config["folding"]["arms"]
     by_target, distribution, secondary = [], [], []
     for arm in arms:
         for name, tm in baseline.items():
-            values = [tm + shift[arm, name, seed] for seed in seeds]
+            values = [tm + change for (one, target, _), change in shift.items() if (one, target) == (arm, name)]
             row = {"target": name, "class": classes[name], "arm": arm, "tm": float(np.mean(values)), "baseline": tm}
             by_target.append(row | {"difference": float(np.mean(values)) - tm, "seeds": values})
     for group in ["all", *CLASSES]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import jsonschema
 import yaml
 
+from hardfold.arms import ORACLE, TEST_TIME
 from hardfold.contact.bins import NEAREST, contact_bins
 from hardfold.contact.keys import BASELINES
 from hardfold.inputs import is_date
@@ -78,6 +79,8 @@ def _cross_faults(config: dict):
         yield "tracking.tracking_uri: empty, but tracking.enabled is true"
     if config["primary"]["arm"] not in config["folding"]["arms"]:
         yield f"primary.arm: {config['primary']['arm']} is not among folding.arms"
+    if ORACLE in config["folding"]["arms"] and TEST_TIME not in config["folding"]["arms"]:
+        yield f"folding.arms: {ORACLE} chooses among the steps of {TEST_TIME}, which is not among them"
     if config["folding"]["training"]["warmup"] >= config["folding"]["training"]["steps"]:
         yield "folding.training.warmup: not below folding.training.steps"
 
@@ -218,7 +221,10 @@ def resolve_experiments(config: dict) -> dict[str, dict]:
 
 def pretrained_models(config: dict) -> list[str]:
     """Names of the pretrained models that the experiments, the baselines and the folding arms start from."""
-    names = {config["folding"]["model"], config["experiments"]["defaults"]["esm2_name"]}
+    folding = config["folding"]
+    names = {folding["model"], config["experiments"]["defaults"]["esm2_name"]}
+    if TEST_TIME in folding["arms"]:
+        names.add(folding["test_time"]["language_model"])
     for options in resolve_experiments(config).values():
         names |= {options["esm2_name"], options["esm_msa_name"]} if options["use_msa"] else {options["esm2_name"]}
     return sorted(names)

@@ -21,7 +21,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from hardfold import jobs, tables
 from hardfold.alignment import choose_rows, read_a3m
 from hardfold.geometry import backbone_angles, contact_map, distance_map
 from hardfold.hdf5 import open_hdf5, whole_hdf5
+from hardfold.structure.chain import Chain
 
 FORMAT_VERSION = "1"
 DEFINITIONS = {
@@ -135,6 +136,33 @@ def join(shards: list[Path], assignment: Path, outputs: Mapping[str, Path], sett
                 home = os.path.relpath(homes[id], Path(output).parent)
                 root[id] = h5py.ExternalLink(home, f"/chains/{id}")
             _describe(file, hashes, settings)
+
+
+def link_chains(dataset: Path, ids: Iterable[str], output: Path) -> None:
+    """Write a data set of these chains of another by links to where they lie."""
+    dataset, output = Path(dataset), Path(output)
+    with open_hdf5(dataset) as source, whole_hdf5(output) as file:
+        root = file.create_group("chains")
+        for id in sorted(ids):
+            link = source["chains"].get(id, getlink=True)
+            home = dataset.parent / link.filename if isinstance(link, h5py.ExternalLink) else dataset
+            root[id] = h5py.ExternalLink(os.path.relpath(home, output.parent), f"/chains/{id}")
+        file.attrs.update(source.attrs)
+
+
+def replace_structures(dataset: Path, structures: Mapping[str, Chain], output: Path) -> None:
+    """Write a data set of these chains of another, id -> the chain whose atoms and maps take the place of its own."""
+    with open_hdf5(dataset) as source, whole_hdf5(output) as file:
+        root = file.create_group("chains")
+        for id, chain in jobs.progress(sorted(structures.items()), len(structures), "chains"):
+            group, own = root.create_group(id), chain_group(source["chains"], id)
+            for name in ("sequence", "msa", "auth_numbers", "modified"):
+                own.copy(name, group)
+            group.attrs.update(own.attrs)
+            group["coordinates"], group["mask"] = chain.coordinates, chain.mask
+            group["coordinates"].attrs["virtual_cb"] = chain.virtual_cb
+            _add_maps(group, chain.sequence, chain.coordinates)
+        file.attrs.update(source.attrs)
 
 
 def _describe(file, source_hashes, settings):

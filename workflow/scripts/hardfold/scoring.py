@@ -14,6 +14,7 @@ from scipy.spatial.distance import cdist
 from tmtools import tm_align
 
 from hardfold import geometry, tables
+from hardfold.arms import PARTIAL
 from hardfold.jobs import progress
 from hardfold.structure.chain import Chain
 from hardfold.structure.parse import read_model
@@ -218,11 +219,15 @@ def read_units(path: Path) -> dict[str, dict[str, Ranges]]:
 
 
 def read_plddt(path: Path, length: int) -> np.ndarray:
-    """(length,) pLDDT 0..100 by position out of the CA B factors of a prediction, NaN where absent."""
+    """(length,) pLDDT 0..100 by position out of the CA B factors of a prediction (mmCIF), NaN where absent."""
     values = np.full(length, np.nan)
-    for residue in gemmi.read_structure(str(path))[0][0]:
-        if (atom := residue.find_atom("CA", "*")) and residue.seqid.num <= length:
-            values[residue.seqid.num - 1] = atom.b_iso
+    # The table itself: an unknown B factor, `?`, is 20 in gemmi's structures.
+    atoms = (
+        gemmi.cif.read(str(path)).sole_block().find("_atom_site.", ["label_seq_id", "label_atom_id", "B_iso_or_equiv"])
+    )
+    for position, atom, b_factor in atoms:
+        if atom == "CA" and int(position) <= length:
+            values[int(position) - 1] = gemmi.cif.as_number(b_factor)
     return values
 
 
@@ -247,21 +252,31 @@ def unit_facts(natives: Path, alignments: Path, audit: Path) -> dict[tuple[str, 
 def score_predictions(
     *, predictions: Path, natives: Path, alignments: Path, audit: Path, arm: str, seed: int, output: Path
 ) -> None:
-    """One row a target and unit of the natives folder (<target>.cif, units.tsv, targets.tsv), predicted by one run."""
+    """One row a target and unit of the natives folder (<target>.cif, units.tsv, targets.tsv), predicted by one run.
+
+    Where `predictions` name no file for a target its scores are empty. ScoreError where they lack a target, unless the
+    arm is one of only some.
+    """
     facts = unit_facts(natives, alignments, audit)
     files = tables.read(predictions, ["target", "file"], key="target").set_index("target")["file"]
     units = read_units(Path(natives) / "units.tsv")
-    if absent := sorted(set(units) - set(files.index)):
+    absent = sorted(set(units) - set(files.index))
+    if absent and arm not in PARTIAL:
         raise ScoreError(f"{predictions}: no prediction of {', '.join(absent)}")
-    rows = []
-    for target in progress(sorted(units), len(units), "targets scored"):
-        path = Path(predictions).parent / files[target]
-        model, native = paired_ca(read_model(path), read_model(Path(natives) / f"{target}.cif"))
-        plddt = read_plddt(path, len(native))
+    rows, targets = [], sorted(set(units) - set(absent))
+    for target in progress(targets, len(targets), "targets scored"):
+        native = read_model(Path(natives) / f"{target}.cif")
+        path = files[target] and Path(predictions).parent / files[target]
+        model, measured = paired_ca(read_model(path), native) if path else (None, native.coordinates[:, 1])
         for unit, ranges in units[target].items():
-            part = only(native, ranges)
+            part = only(measured, ranges)
             row = {"target": target, "unit": unit, "arm": arm, "seed": seed, **facts[target, unit]}
-            rows.append(row | score(model, part) | {"plddt": np.nanmean(plddt[np.isfinite(part).all(axis=1)])})
+            resolved = np.isfinite(part).all(axis=1)
+            row["residues"] = int(resolved.sum())
+            if path:
+                plddt = read_plddt(path, len(part))[resolved]
+                row |= score(model, part) | {"plddt": np.nanmean(plddt) if np.isfinite(plddt).any() else None}
+            rows.append(row)
     tables.write(output, rows, COLUMNS)
 
 

@@ -1,5 +1,6 @@
 """Structures out of a folding model: one sequence at a time, written as mmCIF with pLDDT in the B factor."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,19 +41,39 @@ def fold_sequence(model: nn.Module, sequence: str, recycles: int) -> tuple[np.nd
 
 
 def predict_structures(
-    *, weights: Path, targets: Path, adapter: Path | None, output: Path, recycles: int, threads: int
+    *,
+    weights: Path,
+    targets: Path,
+    adapters: Sequence[Path],
+    folds: Path | None,
+    output: Path,
+    recycles: int,
+    threads: int,
 ) -> None:
-    """Write <target>.cif beside `output`, then `output` itself: target, file, residues, plddt (mean over residues)."""
+    """Write <target>.cif beside `output`, then `output` itself: target, file, residues, plddt (mean over residues).
+
+    No adapter: the model as it is; one: for every target; with `folds` (target, fold) the adapter of fold k is
+    `adapters`[k - 1], and targets of no fold are left out.
+    """
     seed_everything(0, threads)
     verify(weights)
-    model, _ = load_model(weights)
-    if adapter:
-        model = load_adapter(model, adapter)
-    model.to(device())
     output, dataset, rows = Path(output), Dataset(targets), []
-    for target in progress(dataset.ids, len(dataset.ids), "targets folded"):
-        sequence = dataset[target].sequence
-        coordinates, plddt = fold_sequence(model, sequence, recycles)
-        write_mmcif(Chain.from_atoms(target, sequence, coordinates), output.parent / f"{target}.cif", plddt)
-        rows.append({"target": target, "file": f"{target}.cif", "residues": len(sequence), "plddt": plddt.mean()})
+    for adapter, ids in _parts(dataset.ids, adapters, folds):
+        model, _ = load_model(weights)
+        if adapter:
+            model = load_adapter(model, adapter)
+        model.to(device())
+        for target in progress(ids, len(ids), "targets folded"):
+            sequence = dataset[target].sequence
+            coordinates, plddt = fold_sequence(model, sequence, recycles)
+            write_mmcif(Chain.from_atoms(target, sequence, coordinates), output.parent / f"{target}.cif", plddt)
+            rows.append({"target": target, "file": f"{target}.cif", "residues": len(sequence), "plddt": plddt.mean()})
     tables.write(output, rows, ["target", "file", "residues", "plddt"])
+
+
+def _parts(ids, adapters, folds):
+    """(adapter or None, the targets that it predicts)."""
+    if folds is None:
+        return [(adapter, ids) for adapter in adapters] or [(None, ids)]
+    fold_of = tables.read(folds, ["fold"], key="target").set_index("target")["fold"]
+    return [(adapter, sorted(fold_of.index[fold_of == str(fold)])) for fold, adapter in enumerate(adapters, start=1)]

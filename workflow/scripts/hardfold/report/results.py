@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from hardfold import tables
+from hardfold.arms import OFF_HEADLINE, finetuning_runs
 from hardfold.config import pretrained_models, resolve_experiments
 from hardfold.contact.score import METRICS
 from hardfold.leakage import SCORED
@@ -17,13 +18,6 @@ TASKS = ["contact", "distance", "angle"]
 SECTION_KEYS = {"proteins", "pairs_unseen", "metrics", "by_protein", "curves", "reliability", "distance_error"}
 # The models inside the repository; weights from here are small stand-ins, whatever their architecture.
 EMBEDDED_FOLDER = "resources/models"
-# Trained on what it is tested on, or a yardstick: never in a headline.
-MEMORISATION = "memorisation"
-FLOOR = "random_walk"
-OFF_HEADLINE = {
-    *(MEMORISATION, FLOOR, "nearest_training", "test_time_oracle"),
-    *("control_shuffled_labels", "control_swapped_alignment"),
-}
 
 COMPARISON_KEYS = {
     "primary": {"arm", "class", "n", "mean", "median", "low", "high", "p", "p_method", "confidence"}
@@ -70,7 +64,7 @@ class Experiment:
 class Tuning:
     """One fine-tuning run of the folding model."""
 
-    arm: str
+    arm: str  # `leave_one_out/fold1` of leave_one_out
     seed: int
     training: dict
     history: pd.DataFrame
@@ -142,7 +136,6 @@ def read_results(root: Path) -> Results:
         root / "provenance.json", {"config", "packages", "tools", "inputs", "host", "written", "commit", "modified"}
     )
     config = provenance["config"]
-    folding = config["folding"]
     experiments = resolve_experiments(config)
     metrics = {
         split: _table(root / f"experiments/{name}.tsv", ["experiment"], ["proteins", *_with_ends(METRICS)])
@@ -191,9 +184,7 @@ def read_results(root: Path) -> Results:
         ),
         comparison=_comparison(root / "folding/comparison.json"),
         tunings=[
-            _tuning(root / f"folding/{arm}/seed{seed}", arm, seed)
-            for arm in folding["arms"]
-            for seed in folding["seeds"]
+            _tuning(root / f"folding/{arm}/seed{seed}", arm, seed) for arm, seed in finetuning_runs(config["folding"])
         ],
         weights=[
             _json(root / "weights" / name / "weights.json", {"name", "source", "files"})

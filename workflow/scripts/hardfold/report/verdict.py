@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+from hardfold.arms import FLOOR
 from hardfold.report.format import count, interval, number, p_value, percent, words
-from hardfold.report.results import FLOOR, Results, ResultsError
+from hardfold.report.results import Results, ResultsError
 from hardfold.statistics import bootstrap_interval, smallest_p
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from hardfold.arms import FLOOR, MEMORISATION
 from hardfold.report.figures.style import (
     BLUE,
     GREY,
@@ -17,7 +18,7 @@ from hardfold.report.figures.style import (
     stack,
 )
 from hardfold.report.format import number
-from hardfold.report.results import FLOOR, MEMORISATION, Results
+from hardfold.report.results import Results
 
 # Above this many targets their names would not be readable beside the dots.
 MOST_NAMED_TARGETS = 80
@@ -142,7 +143,8 @@ def training(results: Results) -> Figure | None:
         "validation_loss": "validation loss",
         "validation_tm": "validation TM-score",
     }
-    colours = arm_colours(results.config["folding"]["arms"])
+    arms = list(dict.fromkeys(run.arm for run in results.tunings))
+    colours = arm_colours(arms)
     figure, axes = panels(1, len(columns), 2.7)
     for axis, (column, label) in zip(axes[0], columns.items(), strict=True):
         for run in results.tunings:
@@ -154,7 +156,6 @@ def training(results: Results) -> Figure | None:
     # A narrower scale would make noise look like a trend.
     bottom, top = axes[0, -1].get_ylim()
     axes[0, -1].set_ylim(bottom, max(top, bottom + 0.05))
-    arms = results.config["folding"]["arms"]
     key_below(figure, {f"{arm} ({_seeds(results, arm)})": {"color": colours[arm]} for arm in arms})
     return figure
 

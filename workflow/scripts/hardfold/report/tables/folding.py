@@ -2,10 +2,11 @@
 
 import pandas as pd
 
+from hardfold.arms import FLOOR, MEMORISATION, OFF_HEADLINE
 from hardfold.leakage import band
 from hardfold.report.bands import BANDS
 from hardfold.report.format import UNKNOWN, count, interval, is_unknown, markdown_table, number, p_value, percent, words
-from hardfold.report.results import FLOOR, MEMORISATION, OFF_HEADLINE, Results
+from hardfold.report.results import Results
 
 
 def improvements(results: Results, arms: list[str]) -> str:

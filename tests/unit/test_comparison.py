@@ -1,0 +1,154 @@
+import json
+
+import pandas as pd
+import pytest
+
+from hardfold import comparison
+from hardfold.arms import OFF_HEADLINE
+
+PRIMARY = {"arm": "disjoint", "class": "all", "min_improvement": 0.05, "confidence": 0.95}
+
+
+def scores(gains, baseline=0.4, seeds=(1, 2)):
+    """Rows of scores.tsv: `gains` maps arm -> difference by target; even targets are hard, odd ones deep."""
+    rows = []
+    for arm, differences in {"baseline": [0.0] * len(next(iter(gains.values()))), **gains}.items():
+        for number, difference in enumerate(differences):
+            for seed in (0,) if arm == "baseline" else seeds:
+                tilt = 0.02 * (seed - 1.5) if arm != "baseline" else 0.0
+                kind = "deep" if number % 2 else "hard"
+                row = {"target": f"T{number:02d}", "unit": "chain", "class": kind, "arm": arm, "seed": seed}
+                rows.append(row | {"tm": baseline + difference + tilt, "in_baseline_training_period": ""})
+    return pd.DataFrame(rows)
+
+
+def test_values_by_target_are_means_over_seeds():
+    table = comparison.by_target(scores({"disjoint": [0.1, 0.2]}))
+    assert table["difference"].to_list() == pytest.approx([0.1, 0.2])
+    assert table["seeds"][0] == pytest.approx([0.49, 0.51])
+
+
+def test_units_other_than_the_chain_do_not_enter():
+    table = scores({"disjoint": [0.1, 0.2]})
+    table = pd.concat([table, table.assign(unit="D1", tm=0.9)])
+    assert comparison.by_target(table)["tm"].to_list() == pytest.approx([0.5, 0.6])
+
+
+def test_a_target_missing_from_an_arm_is_named():
+    table = scores({"disjoint": [0.1, 0.2]})
+    with pytest.raises(comparison.ComparisonError, match=r"disjoint: T01 \(chain\) not scored"):
+        comparison.by_target(table[~((table["arm"] == "disjoint") & (table["target"] == "T01"))])
+    with pytest.raises(comparison.ComparisonError, match=r"disjoint: T01 \(chain\) is not scored once for each seed"):
+        lost = (table["arm"] == "disjoint") & (table["target"] == "T01") & (table["seed"] == 2)
+        comparison.by_target(table[~lost])
+
+
+def test_arms_that_stay_out_of_the_family_are_those_that_make_no_claim():
+    gains = {
+        arm: [0.01, -0.02, 0.03, 0.04]
+        for arm in ("disjoint", "leave_one_out", "test_time", *sorted(OFF_HEADLINE - {"random_walk"}))
+    }
+    rows = comparison.compare(scores(gains), PRIMARY, 500, 1)["secondary"]
+    adjusted = {(row["arm"], row["class"]) for row in rows if row["p_holm"] is not None}
+    claims = {(arm, kind) for arm in ("disjoint", "leave_one_out", "test_time") for kind in ("all", "deep", "hard")}
+    assert adjusted == claims - {("disjoint", "all")}
+
+
+def test_an_arm_of_some_targets_is_compared_on_them_and_says_so():
+    table = scores({"disjoint": [0.1, 0.2, 0.3, 0.4], "nearest_training": [0.2, 0.1, 0.3, 0.3]}, seeds=(0,))
+    none_near = (table["arm"] == "nearest_training") & table["target"].isin(["T01", "T03"])
+    result = comparison.compare(table.assign(tm=table["tm"].mask(none_near)), PRIMARY, 500, 1)
+    cells = {(row["arm"], row["class"]): row for row in result["secondary"]}
+    assert cells["nearest_training", "all"]["n"] == 2
+    assert ("nearest_training", "deep") not in cells
+    assert "Arm nearest_training has scores of 2 of 4 targets." in result["notes"]
+    assert all(row["n"] for row in result["distribution"])
+
+
+def test_units_are_compared_by_their_class_and_drawn_by_target():
+    table = scores({"disjoint": [0.1, 0.2, 0.3]}, seeds=(1,))
+    domains = [
+        table[table["target"] == "T00"].assign(unit=unit, **{"class": kind})
+        for unit, kind in (("D1", "FM"), ("D2", ""))
+    ]
+    units = comparison.compare(pd.concat([table, *domains]), PRIMARY, 500, 1)["units"]
+    cells = {row["class"]: row for row in units}
+    assert set(cells) == {"all", "FM", "deep", "hard"}
+    assert (cells["all"]["n"], cells["all"]["targets"]) == (4, 3)  # T00 by its two units, not by its chain
+    assert (cells["FM"]["n"], cells["FM"]["low"]) == (1, None)
+    assert cells["all"]["mean"] == pytest.approx((0.1 + 0.1 + 0.2 + 0.3) / 4 - 0.01)
+    assert "p" not in cells["all"]
+
+
+@pytest.mark.parametrize(
+    ("gains", "met"),
+    [
+        ([0.06, 0.08, 0.07, 0.09, 0.06, 0.08], True),
+        ([0.02, 0.03, 0.02, 0.03, 0.02, 0.03], False),  # certain, but small
+        ([0.9, -0.1, -0.1, -0.1, -0.1, -0.1], False),  # large, but uncertain
+        ([-0.1, -0.2, -0.1, -0.2, -0.1, -0.2], False),
+    ],
+)
+def test_the_criterion_needs_both_size_and_certainty(gains, met):
+    primary = comparison.compare(scores({"disjoint": gains}), PRIMARY, 500, 1)["primary"]
+    assert primary["met"] is met
+    assert "0.05" in primary["criterion"] and "95%" in primary["criterion"]
+
+
+def test_one_target_meets_nothing():
+    primary = comparison.compare(scores({"disjoint": [0.5]}), PRIMARY, 500, 1)["primary"]
+    assert (primary["low"], primary["high"], primary["met"]) == (None, None, False)
+
+
+def test_memorisation_is_secondary_and_in_no_family_of_tests():
+    gains = {"disjoint": [0.01, -0.02, 0.03, 0.04], "memorisation": [0.31, 0.32, 0.33, 0.34]}
+    result = comparison.compare(scores(gains), PRIMARY, 500, 1)
+    assert result["primary"]["arm"] == "disjoint"
+    cells = {(row["arm"], row["class"]): row for row in result["secondary"]}
+    assert set(cells) == {(arm, kind) for arm in gains for kind in ("all", "deep", "hard")}
+    assert cells["disjoint", "all"]["p_holm"] is None
+    assert cells["memorisation", "all"]["p_holm"] is None
+    assert cells["disjoint", "hard"]["p_holm"] == pytest.approx(min(1, 2 * cells["disjoint", "hard"]["p"]))
+    assert cells["disjoint", "all"]["worst"][0] == {"target": "T01", "difference": pytest.approx(-0.02)}
+    assert cells["disjoint", "all"]["improved"] == 0.75
+    assert any("memorisation" in note for note in result["notes"])
+    assert any("0.12" in note for note in result["notes"])  # 2 / 2^4 = 0.125
+
+
+def test_distribution_counts_targets():
+    rows = comparison.compare(scores({"disjoint": [0.2, 0.3, 0.35, 0.05]}), PRIMARY, 500, 1)["distribution"]
+    cells = {(row["arm"], row["class"]): row for row in rows}
+    assert cells["baseline", "all"]["reach_0.6"] == 0
+    assert cells["baseline", "all"]["improved_by_0.10"] is None
+    assert cells["disjoint", "all"]["reach_0.6"] == 3
+    assert cells["disjoint", "all"]["reach_0.7"] == 2
+    assert cells["disjoint", "all"]["improved_by_0.10"] == 3
+    assert cells["disjoint", "deep"]["n"] == 2
+
+
+def test_an_endpoint_without_scores_is_refused():
+    with pytest.raises(comparison.ComparisonError, match="class FM"):
+        comparison.compare(scores({"disjoint": [0.1, 0.2]}), PRIMARY | {"class": "FM"}, 500, 1)
+
+
+def test_the_file_is_plain_json_and_always_the_same(tmp_path):
+    table = scores({"disjoint": [0.1, 0.2, -0.05], "memorisation": [0.4, 0.3, 0.2]})
+    floor = table[table["arm"] == "baseline"].assign(arm="random_walk", tm=0.17)
+    pd.concat([table, floor]).to_csv(tmp_path / "scores.tsv", sep="\t", index=False)
+    audit = [("T00", "target", "none", "", "unknown"), ("T01", "target", "<20", "no", "unknown")]
+    columns = ["chain", "split", "band", "same_entry", "date_barrier"]
+    rows = pd.DataFrame([*audit, ("1abc_A", "test", ">50", "no", "passed")], columns=columns)
+    rows.to_csv(tmp_path / "audit.tsv", sep="\t", index=False)
+    for name in ("a.json", "b.json"):
+        files = [tmp_path / file for file in ("scores.tsv", "audit.tsv", name)]
+        comparison.compare_arms(*files, primary=PRIMARY, bootstrap=200, seed=3)
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+    result = json.loads((tmp_path / "a.json").read_text())
+    assert result["floor"] == {"mean": pytest.approx(0.17), "n": 3}
+    assert {row["arm"] for row in result["by_target"]} == {"disjoint", "memorisation"}
+    assert result["leakage"] == {
+        "targets": 2,
+        "band": {"<20": 1, "none": 1},
+        "same_entry": {"no": 1, "unknown": 1},
+        "date_barrier": {"unknown": 2},
+    }

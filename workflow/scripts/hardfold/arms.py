@@ -1,0 +1,48 @@
+"""The arms of the folding track: what each is trained on, and which may never reach a headline.
+
+| design | arm |
+| --- | --- |
+| none | baseline |
+| A, tuned on other proteins | disjoint |
+| B, k-fold over the targets | leave_one_out |
+| C, the language model adapted to the target's own sequence | test_time |
+| D, trained on what it is tested on | memorisation |
+| knows the natives, controls, yardsticks | test_time_oracle; control_shuffled_labels; nearest_training, random_walk |
+"""
+
+from collections.abc import Mapping
+
+BASELINE = "baseline"
+LEAVE_ONE_OUT = "leave_one_out"
+TEST_TIME = "test_time"
+MEMORISATION = "memorisation"
+SHUFFLED = "control_shuffled_labels"
+ORACLE = "test_time_oracle"
+NEAREST = "nearest_training"
+FLOOR = "random_walk"
+# Trained on what it is tested on, chosen with the native, a control or a yardstick: never in a headline.
+OFF_HEADLINE = {MEMORISATION, ORACLE, SHUFFLED, "control_swapped_alignment", NEAREST, FLOOR}
+# Their targets may be fewer than the baseline's: classes that the configuration names; those with a near chain.
+PARTIAL = {LEAVE_ONE_OUT, NEAREST}
+WITHOUT_SEED = {BASELINE, NEAREST}
+WITHOUT_FINETUNING = {TEST_TIME, ORACLE, NEAREST}
+
+
+def prediction_runs(folding: Mapping) -> list[tuple[str, int]]:
+    """(arm, seed) of each folder of predictions, by the configuration's section `folding`; 0 where nothing is drawn."""
+    return [
+        (arm, seed)
+        for arm in [BASELINE, *folding["arms"]]
+        for seed in ([0] if arm in WITHOUT_SEED else folding["seeds"])
+    ]
+
+
+def finetuning_runs(folding: Mapping) -> list[tuple[str, int]]:
+    """(name, seed) of each fine-tuning: the name is the arm, and of leave_one_out `leave_one_out/fold<k>`."""
+    names = []
+    for arm in folding["arms"]:
+        if arm == LEAVE_ONE_OUT:
+            names += [f"{arm}/fold{fold}" for fold in range(1, folding[LEAVE_ONE_OUT]["folds"] + 1)]
+        elif arm not in WITHOUT_FINETUNING:
+            names.append(arm)
+    return [(name, seed) for name in names for seed in folding["seeds"]]

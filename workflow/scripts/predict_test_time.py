@@ -1,0 +1,16 @@
+from pathlib import Path
+
+from hardfold.folding.test_time import predict_test_time
+from hardfold.jobs import start_log
+
+start_log(snakemake.log[0])
+predict_test_time(
+    seed=int(snakemake.wildcards.seed),
+    weights=snakemake.input.weights,
+    language_model=snakemake.input.language_model,
+    targets=snakemake.input.targets,
+    output=Path(snakemake.output.predictions).parent,
+    settings=snakemake.params.settings,
+    recycles=snakemake.params.recycles,
+    threads=snakemake.threads,
+)
