@@ -1,7 +1,10 @@
 import hashlib
 import json
+import threading
 from email.message import Message
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
+from types import SimpleNamespace
 
 import pytest
 
@@ -44,6 +47,26 @@ def test_a_folding_model_is_its_config_and_weights(tmp_path):
     put(tmp_path / "in" / "esmfold_x", ["config.json", "model.safetensors", "README.md"])
     fetch("esmfold_x", tmp_path / "in", ARCHIVE, True, tmp_path / "out")
     assert set(verify(tmp_path / "out")["files"]) == {"config.json", "model.safetensors", "README.md"}
+
+
+def test_a_folding_models_shards_come_with_their_index(tmp_path):
+    own = tmp_path / "in" / "esmfold_x"
+    parts = ["pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin"]
+    put(own, ["config.json", *parts, "vocab.txt"])
+    index = {"weight_map": {"a": parts[1], "b": parts[0], "c": parts[1]}}
+    (own / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    fetch("esmfold_x", tmp_path / "in", ARCHIVE, True, tmp_path / "out")
+    assert set(verify(tmp_path / "out")["files"]) == {"config.json", "pytorch_model.bin.index.json", *parts}
+    (own / parts[0]).unlink()
+    assert local_files("esmfold_x", tmp_path / "in") == []
+
+
+@pytest.mark.parametrize("index", ["[]", "{", '{"weight_map": {"a": "../../secret"}}', '{"weight_map": {"a": 1}}'])
+def test_an_index_of_foreign_files_is_refused(tmp_path, index):
+    put(tmp_path / "esmfold_x", ["config.json"])
+    (tmp_path / "esmfold_x/model.safetensors.index.json").write_text(index)
+    with pytest.raises(WeightsError, match=r"model\.safetensors\.index\.json"):
+        local_files("esmfold_x", tmp_path)
 
 
 @pytest.mark.parametrize("model", [NAME, "esm_msa1b_t12_100M_UR50S", "esmfold_x"])
@@ -118,3 +141,77 @@ def test_an_archive_that_fails_leaves_no_half_file(tmp_path, monkeypatch):
     with pytest.raises(WeightsError, match="3 of 19 bytes came"):
         fetch(NAME, tmp_path / "none", ARCHIVE, False, tmp_path / "out")
     assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.fixture
+def hub():
+    """A server that answers as the Hugging Face hub does: large files lie elsewhere, with their sha256 on the way."""
+    files, linked, asked = {}, {}, []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            self.answer(b"")
+
+        def do_GET(self):
+            asked.append(self.path)
+            self.answer(files.get(self.path.removeprefix("/cdn"), b""))
+
+        def answer(self, body):
+            if self.path in linked:
+                self.send_response(302)
+                self.send_header("Location", f"/cdn{self.path}")
+                self.send_header("X-Linked-Etag", f'"{linked[self.path]}"')
+            else:
+                self.send_response(200 if self.path.removeprefix("/cdn") in files else 404)
+                self.send_header("Content-Length", str(len(files.get(self.path.removeprefix("/cdn"), b""))))
+            self.end_headers()
+            self.wfile.write(body if self.path not in linked else b"")
+
+        def log_message(self, *arguments):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    def add(name, body, digest=None):
+        path = f"/esmfold_x/resolve/1/{name}"
+        files[path] = body
+        if digest is not None:
+            linked[path] = digest
+
+    yield SimpleNamespace(archive=f"http://127.0.0.1:{server.server_port}/{{model}}/resolve/1", add=add, asked=asked)
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_folding_model_is_downloaded_and_checked(tmp_path, hub):
+    hub.add("config.json", b"{}")
+    hub.add("pytorch_model.bin", b"weights", hashlib.sha256(b"weights").hexdigest())
+    fetch("esmfold_x", tmp_path / "none", hub.archive, False, tmp_path / "out")
+    record = verify(tmp_path / "out")
+    assert set(record["files"]) == {"config.json", "pytorch_model.bin"}
+    assert record["source"] == hub.archive.replace("{model}", "esmfold_x")
+    assert (tmp_path / "out/pytorch_model.bin").read_bytes() == b"weights"
+
+
+def test_shards_of_the_archive_are_all_downloaded(tmp_path, hub):
+    hub.add("config.json", b"{}")
+    hub.add("model.safetensors.index.json", b'{"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}')
+    for number in "12":
+        hub.add(f"model-{number}.safetensors", number.encode(), hashlib.sha256(number.encode()).hexdigest())
+    fetch("esmfold_x", tmp_path / "none", hub.archive, False, tmp_path / "out")
+    assert len(verify(tmp_path / "out")["files"]) == 4
+
+
+def test_a_download_that_is_not_what_the_archive_names_is_refused(tmp_path, hub):
+    hub.add("config.json", b"{}")
+    hub.add("model.safetensors", b"tampered", hashlib.sha256(b"weights").hexdigest())
+    with pytest.raises(WeightsError, match=r"model\.safetensors: what came is not what the archive names"):
+        fetch("esmfold_x", tmp_path / "none", hub.archive, False, tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_folding_model_that_the_archive_lacks_is_asked_of_the_user(tmp_path, hub):
+    with pytest.raises(WeightsError, match=rf"has none of model\.safetensors, .*{tmp_path}/none/esmfold_x/ needs"):
+        fetch("esmfold_x", tmp_path / "none", hub.archive, False, tmp_path / "out")
+    assert hub.asked == []

@@ -1,5 +1,6 @@
 # Pretrained models: needs weights.folder, or a network where a model is not in it; makes results/weights/<model>/.
 from hardfold.config import weight_files
+from hardfold.weights import in_archive
 
 
 rule fetch_weights:
@@ -19,7 +20,9 @@ rule fetch_weights:
         runtime=runtime(60),
     params:
         folder=config["weights"]["folder"],
-        archive=config["weights"]["archive"],
+        archive=lambda wildcards: config["weights"][
+            "archive" if in_archive(wildcards.model) else "folding_archive"
+        ],
         offline=config["inputs"]["offline"],
         library=library("weights"),
     message:

@@ -7,6 +7,6 @@ predict_structures(
     targets=snakemake.input.targets,
     adapter=snakemake.input.adapter or None,
     output=snakemake.output[0],
-    recycles=snakemake.params.recycles,
+    **snakemake.params.options,
     threads=snakemake.threads,
 )

@@ -9,7 +9,7 @@ import yaml
 from hardfold.contact.bins import NEAREST, contact_bins
 from hardfold.inputs import is_date
 from hardfold.jobs import DATABASE_FILES
-from hardfold.weights import in_archive, local_files, required_files
+from hardfold.weights import local_files, required_files
 
 _MSA_RESIDUES = 1023  # ESM-MSA-1b has 1,024 columns, and one is BOS
 
@@ -73,6 +73,9 @@ def _cross_faults(config: dict):
             yield f"{where}.num_msa_rows: more than dataset.max_rows"
     if config["tracking"]["enabled"] and not config["tracking"]["tracking_uri"]:
         yield "tracking.tracking_uri: empty, but tracking.enabled is true"
+    blocks = config["folding"]["losses"]["fape_blocks"]
+    if blocks and not any(blocks):
+        yield "folding.losses.fape_blocks: all are 0"
     if config["primary"]["arm"] not in config["folding"]["arms"]:
         yield f"primary.arm: {config['primary']['arm']} is not among folding.arms"
     if config["folding"]["training"]["warmup"] >= config["folding"]["training"]["steps"]:
@@ -130,13 +133,13 @@ def check_files(config: dict) -> None:
 
 
 def weight_files(config: dict, model: str) -> list[Path]:
-    """The model's files in weights.folder, none where the archive may have them; ConfigError where neither has.
+    """The model's files in weights.folder, none where an archive may have them; ConfigError if that is forbidden.
 
     Asked only of runs that need the model: the data set can be made without any.
     """
     folder = config["weights"]["folder"]
     files = local_files(model, folder)
-    if not files and (config["inputs"]["offline"] or not in_archive(model)):
+    if not files and config["inputs"]["offline"]:
         raise ConfigError(f"weights.folder: {folder} has no {model} ({' and '.join(required_files(model))})")
     return files
 
