@@ -269,14 +269,13 @@ def test_weights_are_asked_for_where_a_run_needs_them(config, tmp_path):
     config["weights"]["cache"] = str(tmp_path / "cache")
     with pytest.raises(ConfigError, match=r"weights\.folder: .* has no esm2_t6_8M \(esm2_t6_8M\.pt and"):
         weight_files(config, "esm2_t6_8M")
-    for name in ("esm2_t6_8M.pt", "esm2_t6_8M-contact-regression.pt"):
-        (tmp_path / "cache/esm2_t6_8M").mkdir(parents=True, exist_ok=True)
-        (tmp_path / "cache/esm2_t6_8M" / name).touch()
+    (tmp_path / "cache/esm2_t6_8M").mkdir(parents=True)
+    (tmp_path / "cache/esm2_t6_8M/esm2_t6_8M.pt").touch()
+    (tmp_path / "cache/esm2_t6_8M/weights.json").write_text('{"files": {"esm2_t6_8M.pt": ""}}')
     assert weight_files(config, "esm2_t6_8M") == []  # offline, from the cache
     config["inputs"]["offline"] = False
     assert weight_files(config, "esm2_t6_8M") == []
-    with pytest.raises(ConfigError, match="has no esmfold_v1"):  # the archive has no folding models
-        weight_files(config, "esmfold_v1")
+    assert weight_files(config, "esmfold_v1") == []
 
 
 @pytest.mark.parametrize("mirror", ["", []])

@@ -107,8 +107,16 @@ rule finetune_folding:
     params:
         options={
             key: config["folding"][key]
-            for key in ("adapter", "training", "losses", "recycles")
+            for key in (
+                "adapter",
+                "training",
+                "losses",
+                "recycles",
+                "chunk_size",
+                "half_stem",
+            )
         },
+        state="results/checkpoints/folding/{arm}/seed{seed}",
         library=library("folding.finetune"),
     message:
         "Fine-tuning the folding model: arm {wildcards.arm}, seed {wildcards.seed}"
@@ -140,7 +148,10 @@ rule predict_folding:
         runtime=runtime(120),
         gpu=1,
     params:
-        recycles=config["folding"]["recycles"],
+        options={
+            key: config["folding"][key]
+            for key in ("recycles", "chunk_size", "half_stem")
+        },
         library=library("folding.predict"),
     message:
         "Folding the targets: arm {wildcards.arm}, seed {wildcards.seed}"
@@ -175,6 +186,7 @@ rule predict_test_time:
             if key != "language_model"
         },
         recycles=config["folding"]["recycles"],
+        chunk_size=config["folding"]["chunk_size"],
         library=library("folding.test_time"),
     message:
         "Adapting the language model to each target's own sequence, seed {wildcards.seed}"

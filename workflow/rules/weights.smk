@@ -1,5 +1,6 @@
 # Pretrained models: needs weights.folder or weights.cache, or a network where a model is in neither; makes results/weights/<model>/.
 from hardfold.config import weight_files
+from hardfold.weights import in_archive
 
 
 rule fetch_weights:
@@ -20,7 +21,9 @@ rule fetch_weights:
     params:
         folder=config["weights"]["folder"],
         cache=config["weights"]["cache"],
-        archive=config["weights"]["archive"],
+        archive=lambda wildcards: config["weights"][
+            "archive" if in_archive(wildcards.model) else "folding_archive"
+        ],
         offline=config["inputs"]["offline"],
         library=library("fetch"),
     message:

@@ -12,6 +12,7 @@ finetune(
     train=Dataset(snakemake.input.train),
     validation=Dataset(snakemake.input.validation),
     output=Path(snakemake.output.training).parent,
+    state=snakemake.params.state,
     options=snakemake.params.options,
     threads=snakemake.threads,
 )

@@ -8,6 +8,6 @@ predict_structures(
     adapters=snakemake.input.adapters,
     folds=snakemake.input.folds or None,
     output=snakemake.output[0],
-    recycles=snakemake.params.recycles,
+    **snakemake.params.options,
     threads=snakemake.threads,
 )

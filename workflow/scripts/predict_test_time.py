@@ -12,5 +12,6 @@ predict_test_time(
     output=Path(snakemake.output.predictions).parent,
     settings=snakemake.params.settings,
     recycles=snakemake.params.recycles,
+    chunk_size=snakemake.params.chunk_size,
     threads=snakemake.threads,
 )

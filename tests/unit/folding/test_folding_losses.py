@@ -179,6 +179,108 @@ def test_lddt_by_hand():
     assert losses.lddt_ca(predicted, true, torch.ones(1, 4)).tolist() == [[0.75, 0.75, 0.5, 0.0]]
 
 
+def test_a_structure_is_its_own_best_prediction_and_its_mirror_image_the_same_to_lddt():
+    true = backbone()[:, :, 1]
+    mask = torch.ones(1, 12, dtype=torch.bool)
+    assert (losses.lddt_ca(moved(true), true, mask) == 1).all()
+    assert (losses.lddt_ca(-true, true, mask) == 1).all()  # distances alone: chirality is for FAPE to see
+
+
+def test_distances_do_not_depend_on_the_pose():
+    logits, points = torch.randn(1, 12, 12, 64, generator=torch.Generator().manual_seed(3)), backbone()[:, :, 1]
+    mask = torch.ones(1, 12)
+    first, second = (losses.distogram_loss(logits, place, mask).item() for place in (points, moved(points)))
+    assert first == pytest.approx(second, rel=1e-5)
+
+
+def test_blocks_count_as_weighted():
+    values = torch.tensor([[1.0, 10.0], [2.0, 20.0], [6.0, 60.0]])
+    assert losses.weighted_blocks(values).tolist() == [3, 30]
+    assert losses.weighted_blocks(values, [1, 0, 3]).tolist() == [4.75, 47.5]
+    with pytest.raises(ValueError, match=r"losses\.fape_blocks: 2 weights, the structure module has 3 blocks"):
+        losses.weighted_blocks(values, [1, 1])
+
+
+# The same from their definitions, one residue or pair at a time, in float64.
+def reference_frame(residue):
+    n, ca, c = residue.astype(np.float64)
+    e1 = (c - ca) / np.linalg.norm(c - ca)
+    u2 = (n - ca) - e1 * np.dot(e1, n - ca)
+    e2 = u2 / np.linalg.norm(u2)
+    return np.array([e1, e2, np.cross(e1, e2)]), ca  # rows: the axes
+
+
+def reference_fape(predicted, true, keep, clamped):
+    errors = []
+    for i in np.flatnonzero(keep):
+        axes, origin = reference_frame(predicted[i])
+        true_axes, true_origin = reference_frame(true[i])
+        for j in np.flatnonzero(keep):
+            local = axes @ (predicted[j, 1].astype(np.float64) - origin)
+            true_local = true_axes @ (true[j, 1].astype(np.float64) - true_origin)
+            error = np.sqrt(np.sum((local - true_local) ** 2) + 1e-4)
+            errors.append(clamped * min(error, 10) + (1 - clamped) * error)
+    return np.mean(errors) / 10
+
+
+def reference_cross_entropy(logits, bin):
+    logits = logits.astype(np.float64)
+    return np.log(np.sum(np.exp(logits))) - logits[bin]
+
+
+def reference_distogram(logits, points, keep):
+    width = (21.6875 - 2.3125) / 62
+    costs = []
+    for i in np.flatnonzero(keep):
+        for j in np.flatnonzero(keep):
+            distance = np.linalg.norm(points[i].astype(np.float64) - points[j])
+            costs.append(
+                reference_cross_entropy(logits[i, j], int(np.clip(np.ceil((distance - 2.3125) / width), 0, 63)))
+            )
+    return np.mean(costs)
+
+
+def reference_lddt(points, true, keep):
+    points, true, scores = points.astype(np.float64), true.astype(np.float64), np.zeros(len(true))
+    for i in np.flatnonzero(keep):
+        kept = []
+        for j in np.flatnonzero(keep):
+            distance = np.linalg.norm(true[i] - true[j])
+            if i != j and distance < 15:
+                error = abs(np.linalg.norm(points[i] - points[j]) - distance)
+                kept += [error < threshold for threshold in (0.5, 1, 2, 4)]
+        scores[i] = np.mean(kept) if kept else 0
+    return scores
+
+
+def reference_confidence(logits, lddt, keep):
+    bins = [min(int(value * 50), 49) for value in lddt]
+    return np.mean([reference_cross_entropy(logits[i], bins[i]) for i in np.flatnonzero(keep)])
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("clamped", [1.0, 0.9, 0.0])
+def test_losses_equal_an_independent_computation(seed, clamped):
+    generator = np.random.default_rng(seed)
+    true, predicted = backbone(20, seed), backbone(20, seed + 10)
+    mask = torch.from_numpy(generator.random((1, 20)) < 0.8)
+    keep, alpha, true_alpha = mask[0].numpy(), predicted[:, :, 1], true[:, :, 1]
+    arrays = [tensor[0].numpy() for tensor in (predicted, true)]
+    assert fape(predicted, true, mask, clamped=clamped).item() == pytest.approx(
+        reference_fape(*arrays, keep, clamped), rel=1e-5
+    )
+    logits = torch.from_numpy(generator.normal(size=(1, 20, 20, 64)).astype(np.float32))
+    assert losses.distogram_loss(logits, true_alpha, mask).item() == pytest.approx(
+        reference_distogram(logits[0].numpy(), true_alpha[0].numpy(), keep), rel=1e-5
+    )
+    lddt = losses.lddt_ca(alpha, true_alpha, mask)
+    assert lddt[0].numpy() == pytest.approx(reference_lddt(alpha[0].numpy(), true_alpha[0].numpy(), keep), abs=1e-6)
+    logits = torch.from_numpy(generator.normal(size=(1, 20, 50)).astype(np.float32))
+    assert losses.confidence_loss(logits, lddt, mask).item() == pytest.approx(
+        reference_confidence(logits[0].numpy(), lddt[0].numpy(), keep), rel=1e-5
+    )
+
+
 def test_map_atoms_are_cb_or_ca_where_there_is_none():
     coordinates = torch.arange(30.0).reshape(1, 2, 5, 3)
     coordinates[0, 1, 4] = torch.nan

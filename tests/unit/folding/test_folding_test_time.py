@@ -116,7 +116,7 @@ def test_the_choice_is_by_confidence_or_by_perplexity_and_early_among_equals():
 
 def run(weights, language_model, targets, output, **change):
     places = {"weights": weights, "language_model": language_model, "targets": targets, "output": output}
-    predict_test_time(**places, seed=1, settings=SETTINGS | change, recycles=0, threads=1)
+    predict_test_time(**places, seed=1, settings=SETTINGS | change, recycles=0, chunk_size=0, threads=1)
     steps = tables.read(output / "steps.tsv", COLUMNS)
     return steps, tables.read(output / "predictions.tsv", key="target").set_index("target")
 
@@ -137,7 +137,7 @@ def test_a_run_leaves_every_candidate_and_the_chosen_ones(weights, language_mode
 def test_step_0_is_the_baseline_and_later_steps_are_not(weights, language_model, data, tmp_path):
     steps, _ = run(weights, language_model, data["validation"], tmp_path / "seed1")
     places = {"weights": weights, "targets": data["validation"], "output": tmp_path / "baseline/predictions.tsv"}
-    predict_structures(**places, adapters=[], folds=None, recycles=0, threads=1)
+    predict_structures(**places, adapters=[], folds=None, recycles=0, chunk_size=0, half_stem=False, threads=1)
     for target, step, file in steps[["target", "step", "file"]].to_numpy():
         baseline = (tmp_path / "baseline" / f"{target}.cif").read_bytes()
         assert ((tmp_path / "seed1" / file).read_bytes() == baseline) is (step == "0")

@@ -1,13 +1,17 @@
 """The folding recipe: the stem is the language model's, frozen, and the file loads as the workflow loads it."""
 
 import json
+from types import SimpleNamespace
 
+import numpy as np
 import torch
 
 from hardfold import backbones
 from hardfold.folding.model import load_model, tiny_config
+from hardfold.folding.module import HISTORY, ChainSet, Crops
 from hardfold.pretraining.folding import PretrainingModule, train_folding_model
 from hardfold.pretraining.publish import publish
+from hardfold.training import History
 
 SETTINGS = {
     "kind": "folding", "trunk": tiny_config().esmfold_config.trunk.to_dict(), "confidence_width": 8, "crop": 20,
@@ -48,8 +52,11 @@ def test_published_folder_has_card_and_checksums(data, tmp_path):
     assert listed == {"config.json", "model.safetensors", "history.csv", "training.json"}
 
 
-def test_fape_is_clamped_from_the_given_step_on(monkeypatch):
-    module = PretrainingModule(torch.nn.Linear(1, 1), settings=SETTINGS)
+def test_fape_is_clamped_from_the_given_step_on(tmp_path, monkeypatch):
+    chain = SimpleNamespace(sequence="ACDE", coordinates=np.zeros((4, 5, 3)), mask=np.ones(4, bool))
+    crops = Crops(ChainSet({"1abc_A": chain}), SETTINGS["crop"])
+    history = History(tmp_path / "history.csv", HISTORY)
+    module = PretrainingModule(torch.nn.Linear(1, 1), crops, crops, history, settings=SETTINGS, seed=1)
     seen = []
     monkeypatch.setattr(
         "hardfold.folding.module.FoldingModule.training_step",

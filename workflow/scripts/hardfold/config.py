@@ -11,7 +11,7 @@ from hardfold.contact.bins import NEAREST, contact_bins
 from hardfold.contact.keys import BASELINES
 from hardfold.inputs import is_date
 from hardfold.jobs import DATABASE_FILES
-from hardfold.weights import in_archive, local_files, required_files
+from hardfold.weights import cached_files, local_files, required_files
 
 _MSA_RESIDUES = 1023  # ESM-MSA-1b has 1,024 columns, and one is BOS
 
@@ -77,6 +77,9 @@ def _cross_faults(config: dict):
             yield f"{where}.num_msa_rows: more than dataset.max_rows"
     if config["tracking"]["enabled"] and not config["tracking"]["tracking_uri"]:
         yield "tracking.tracking_uri: empty, but tracking.enabled is true"
+    blocks = config["folding"]["losses"]["fape_blocks"]
+    if blocks and not any(blocks):
+        yield "folding.losses.fape_blocks: all are 0"
     if config["primary"]["arm"] not in config["folding"]["arms"]:
         yield f"primary.arm: {config['primary']['arm']} is not among folding.arms"
     if ORACLE in config["folding"]["arms"] and TEST_TIME not in config["folding"]["arms"]:
@@ -140,14 +143,13 @@ def check_files(config: dict) -> None:
 
 
 def weight_files(config: dict, model: str) -> list[Path]:
-    """The model's files in weights.folder, none where the cache or the archive has them; ConfigError where none may.
+    """The model's files in weights.folder, none where the cache or an archive may have them; ConfigError if none may.
 
     Asked only of runs that need the model: the data set can be made without any.
     """
     folder, cache = config["weights"]["folder"], config["weights"]["cache"]
     files = local_files(model, folder)
-    downloadable = in_archive(model) and (not config["inputs"]["offline"] or local_files(model, cache))
-    if not files and not downloadable:
+    if not files and config["inputs"]["offline"] and not cached_files(model, cache):
         raise ConfigError(f"weights.folder: {folder} has no {model} ({' and '.join(required_files(model))})")
     return files
 

@@ -38,6 +38,10 @@ class MissingEntry(LookupError):
         self.source = source
 
 
+class NotThere(MissingEntry):
+    """The server does not have the file."""
+
+
 class NetworkFault(MissingEntry):
     """The network or the server failed; another attempt may succeed, after `wait` seconds if the server said so."""
 
@@ -168,7 +172,8 @@ def _is_worth_another(fault):
     reraise=True,
 )
 def fetch(session: requests.Session, url: str, target: Path) -> None:
-    """Download a file whole. A `.gz` is read through before it counts.
+    """Download a file whole. A `.gz` is read through before it counts, and the sha256 that the server names, as the
+    Hugging Face hub does, is verified.
 
     Raises NetworkFault once the attempts are used up, MissingEntry at once for what no attempt can mend.
     """
@@ -182,15 +187,25 @@ def fetch(session: requests.Session, url: str, target: Path) -> None:
                 wait = _retry_after(response)
                 asked = f", asks to wait {wait:.0f} s" if wait else ""
                 raise NetworkFault(f"HTTP status {response.status_code}{asked}", url, wait)
+            if response.status_code == requests.codes.not_found:
+                raise NotThere("HTTP status 404", url)
             if response.status_code != requests.codes.ok:
                 raise MissingEntry(f"HTTP status {response.status_code}", url)
             with tables.whole_file(target) as temporary:
                 with open(temporary, "wb") as handle:
                     # urllib3 refuses a body that is shorter than its Content-Length.
                     shutil.copyfileobj(response.raw, handle)
-                _checked_sha256(temporary, url, NetworkFault)
+                named, own = _named_sha256(response), _checked_sha256(temporary, url, NetworkFault)
+                if named and own != named:
+                    raise NetworkFault("what came is not what the archive names (sha256 differs)", url)
     except (requests.RequestException, urllib3.exceptions.HTTPError) as fault:
         raise NetworkFault(" ".join(f"{type(fault).__name__}: {fault}".split()), url) from fault
+
+
+def _named_sha256(response):
+    """The hub names a large file's where it sends on to the place of the file; other files have other tags."""
+    tags = [answer.headers.get("X-Linked-Etag", "").strip('"') for answer in (*response.history, response)]
+    return next((tag for tag in tags if re.fullmatch(r"[0-9a-f]{64}", tag)), None)
 
 
 def _retry_after(response):

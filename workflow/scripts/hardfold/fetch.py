@@ -1,42 +1,61 @@
-"""Pretrained weights: fetched once from a folder, the cache or the archive, with the sha256 of every file.
+"""Pretrained weights: fetched once from a folder, the cache or an archive, with the sha256 of every file.
 
 Apart from hardfold.weights, on which all training rests: a change here trains nothing again.
 """
 
 import json
+import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import requests
 
 from hardfold import download
 from hardfold.tables import sha256, whole_file, write_json
-from hardfold.weights import CHECKSUMS, RECORD, WeightsError, in_archive, local_files, required_files, verify
+from hardfold.weights import (
+    CHECKSUMS,
+    FOLDING_WEIGHTS,
+    RECORD,
+    WeightsError,
+    cached_files,
+    in_archive,
+    local_files,
+    required_files,
+    shards,
+    verify,
+)
 
-_TORCH_FILES = (b"PK", b"\x80")  # a zip archive, or a pickle of older releases
+# How files begin: torch's as a zip archive, or a pickle of older releases.
+_TORCH = rb"PK|\x80"
+_BEGINNINGS = {".pt": _TORCH, ".bin": _TORCH, ".safetensors": rb"(?s:.{8})\{", ".json": rb"\s*\{"}
 
 
 def fetch(model: str, *, folder: Path, cache: Path, archive: str, offline: bool, output: Path) -> None:
-    """Copy the model from `folder`, else from `cache`, into which it is downloaded from `archive` (fair-esm's layout)
-    where it is not there, and write weights.json.
+    """Copy the model from `folder`, else from `cache`, into which it is downloaded from `archive` where it is not
+    there, and write weights.json.
 
-    weights.json: {name, source, files: {file: sha256}}. A SHA256SUMS beside the files is verified. The archive
-    publishes no checksums: those of the first download are recorded in <cache>/<model>/weights.json, and whatever is
-    read there or downloaded later must have them. Raises WeightsError.
+    archive: in fair-esm's layout, or of a folding model an address with {model} in it that has its files, as the
+    Hugging Face hub does. weights.json: {name, source, files: {file: sha256}}. A SHA256SUMS beside the files is
+    verified, and what the hub names; fair-esm publishes no checksums. Those of the first download are recorded in
+    <cache>/<model>/weights.json, and whatever is read there or downloaded later must have them. Raises WeightsError.
     """
     output = Path(output)
     if files := local_files(model, folder):
         source = str(files[0].parent)
     else:
-        own = Path(cache, model)
-        source = _download(model, folder, own, archive, offline)["source"]
-        files = [own / name for name in required_files(model)]
+        if not cached_files(model, cache):
+            wanted = f"{folder}/{model}/ needs {' and '.join(required_files(model))}"
+            if offline:
+                raise WeightsError(f"{model}: no weights; {wanted} (inputs.offline forbids the archive)")
+            _download(model, Path(cache, model), archive, wanted)
+        source, files = verify(Path(cache, model))["source"], cached_files(model, cache)
     for path in files:
         with whole_file(output / path.name) as temporary:
             shutil.copyfile(path, temporary)
     hashes = {path.name: sha256(path) for path in sorted(output.iterdir()) if path.name != RECORD}
     if CHECKSUMS in hashes:
-        _compare(output / CHECKSUMS, hashes, required_files(model), source)
+        _compare(output / CHECKSUMS, hashes, hashes.keys() - {CHECKSUMS, "README.md"}, source)
     write_json(output / RECORD, {"name": model, "source": source, "files": hashes})
 
 
@@ -49,36 +68,45 @@ def _compare(listing, hashes, required, source):
             raise WeightsError(f"{source}/{name}: {reason} {CHECKSUMS}")
 
 
-def _download(model, folder, own, archive, offline) -> dict:
-    """The verified record of the folder `own` of the cache, once all files are there."""
-    names = required_files(model)
-    wanted = f"{folder}/{model}/ needs {' and '.join(names)}"
-    if not in_archive(model):
-        raise WeightsError(f"{model}: no weights; {wanted} (there is no archive of folding models)")
-    missing = [name for name in names if not (own / name).is_file()]
-    if missing and offline:
-        raise WeightsError(f"{model}: no weights; {wanted} (inputs.offline forbids the archive)")
-    known = json.loads((own / RECORD).read_text())["files"] if (own / RECORD).is_file() else {}
-    for part, name in zip(("models", "regression"), names, strict=True):
-        if name in missing:
-            _retrieve(f"{archive.rstrip('/')}/{part}/{name}", own / name, known.get(name), wanted)
+def _download(model, own, archive, wanted):
+    """Complete the folder `own` of the cache, its record last."""
+    record, archive = own / RECORD, archive.rstrip("/")
+    known = json.loads(record.read_text())["files"] if record.is_file() else {}
+    try:
+        with requests.Session() as session:
+            if in_archive(model):
+                checkpoint, regression = required_files(model)
+                source = f"{archive}/models/{checkpoint}"
+                urls = {checkpoint: source, regression: f"{archive}/regression/{regression}"}
+            else:
+                source = archive.replace("{model}", model)
+                urls = {name: f"{source}/{name}" for name in known or _folding_weights(session, source, own)}
+            for name, url in urls.items():
+                _retrieve(session, url, own / name, known.get(name))
+    except download.MissingEntry as fault:
+        raise WeightsError(f"{fault.source}: {fault}; without a network, {wanted}") from fault
     if not known:
-        source = f"{archive.rstrip('/')}/models/{names[0]}"
-        write_json(own / RECORD, {"name": model, "source": source, "files": {n: sha256(own / n) for n in names}})
-    return verify(own)
+        write_json(record, {"name": model, "source": source, "files": {name: sha256(own / name) for name in urls}})
 
 
-def _retrieve(url, target, expected, wanted):
-    """Download a file that torch has written, and, where its sha256 is known, that very file."""
+def _folding_weights(session, address, own):
+    """A folding model's files, once the first of FOLDING_WEIGHTS that the archive has is in `own`."""
+    for name in FOLDING_WEIGHTS:
+        with suppress(download.NotThere):
+            _retrieve(session, f"{address}/{name}", own / name)
+            return ["config.json", name, *shards(own / name)]
+    raise download.MissingEntry(f"has none of {', '.join(FOLDING_WEIGHTS)}", address)
+
+
+def _retrieve(session, url, target, expected=None):
+    """Download a file that is not there, and, where its sha256 is known, that very file."""
+    if target.is_file():
+        return
     with whole_file(target) as temporary:
-        try:
-            with requests.Session() as session:
-                download.fetch(session, url, temporary)
-        except download.MissingEntry as fault:
-            raise WeightsError(f"{url}: {fault}; without a network, {wanted}") from fault
+        download.fetch(session, url, temporary)
         with open(temporary, "rb") as handle:
-            if not handle.read(2).startswith(_TORCH_FILES):
-                raise WeightsError(f"{url}: what came is no file of torch")
+            if not re.match(_BEGINNINGS[target.suffix], handle.read(100)):
+                raise WeightsError(f"{url}: what came is no {target.suffix} file")
         if expected and sha256(temporary) != expected:
             raise WeightsError(
                 f"{url}: not the file of the first download (sha256 differs from {target.parent}/{RECORD})"

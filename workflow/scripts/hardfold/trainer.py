@@ -82,10 +82,16 @@ def checkpoints(folder: Path, metric: str, maximise: bool, count: int) -> list[M
 
     The order matters: the last checkpoint holds which are the best ones.
     """
-    shared = {"dirpath": folder, "enable_version_counter": False}
     name, mode = f"{{epoch}}-{{{metric}:.4f}}", "max" if maximise else "min"
-    best = ModelCheckpoint(filename=name, monitor=metric, mode=mode, save_top_k=count, **shared)
-    return [best, ModelCheckpoint(filename=Path(LAST).stem, **shared)]
+    best = ModelCheckpoint(
+        dirpath=folder, filename=name, monitor=metric, mode=mode, save_top_k=count, enable_version_counter=False
+    )
+    return [best, last_checkpoint(folder)]
+
+
+def last_checkpoint(folder: Path) -> ModelCheckpoint:
+    """A callback at each epoch's end that keeps the last: what `resume_point` finds."""
+    return ModelCheckpoint(dirpath=folder, filename=Path(LAST).stem, enable_version_counter=False)
 
 
 def resume_point(folder: Path, identity: Mapping) -> Path | None:

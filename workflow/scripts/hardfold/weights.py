@@ -7,6 +7,10 @@ from pathlib import Path
 from hardfold.tables import sha256
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
+# A folding model's, as transformers names and prefers them: whole, or an index of shards.
+FOLDING_WEIGHTS = tuple(
+    f"{name}{index}" for name in ("model.safetensors", "pytorch_model.bin") for index in ("", ".index.json")
+)
 CHECKSUMS = "SHA256SUMS"
 RECORD = "weights.json"
 
@@ -16,17 +20,19 @@ class WeightsError(RuntimeError):
 
 
 def in_archive(model: str) -> bool:
-    """Whether the archive may hold the model: it has ESM-2 and ESM-MSA-1b, and no folding models."""
+    """Whether fair-esm's archive may hold the model: it has ESM-2 and ESM-MSA-1b; all others are folding models."""
     return model.startswith(("esm2_", "esm_msa"))
 
 
 def required_files(model: str) -> list[str]:
-    """ESM-2, ESM-MSA-1b: the checkpoint and its contact regression, as fair-esm names them. Else transformers' two."""
+    """ESM-2, ESM-MSA-1b: the checkpoint and its contact regression, as fair-esm names them. Else transformers' two, the
+    second of which may be any of FOLDING_WEIGHTS.
+    """
     if not MODEL_NAME.match(model):
         raise WeightsError(f"{model!r} is not a model's name: letters, digits, '_', '.' and '-'")
     if in_archive(model):
         return [f"{model}.pt", f"{model}-contact-regression.pt"]
-    return ["config.json", "model.safetensors"]
+    return ["config.json", FOLDING_WEIGHTS[0]]
 
 
 def local_files(model: str, folder: Path) -> list[Path]:
@@ -34,11 +40,43 @@ def local_files(model: str, folder: Path) -> list[Path]:
     and its regression; [] where a required file is absent.
     """
     required, own = required_files(model), Path(folder, model)
+    if not in_archive(model):
+        required = folding_files(own) or required
     if all((own / name).is_file() for name in required):
         optional = [name for name in ("README.md", CHECKSUMS) if (own / name).is_file()]
         return [own / name for name in required + optional]
     flat = [Path(folder, name) for name in required]
     return flat if in_archive(model) and all(path.is_file() for path in flat) else []
+
+
+def folding_files(folder: Path) -> list[str]:
+    """config.json and the first of FOLDING_WEIGHTS in `folder`, with the shards it names; [] where there is none."""
+    for name in FOLDING_WEIGHTS:
+        if Path(folder, name).is_file():
+            return ["config.json", name, *shards(Path(folder, name))]
+    return []
+
+
+def shards(path: Path) -> list[str]:
+    """The files that an index names, none of other weights. Raises WeightsError for an index of another form."""
+    if not path.name.endswith(".index.json"):
+        return []
+    try:
+        names = sorted({str(name) for name in json.loads(path.read_text())["weight_map"].values()})
+    except (ValueError, KeyError, AttributeError, TypeError) as fault:
+        raise WeightsError(f"{path}: not an index of shards ({fault!r})") from None
+    suffix = Path(path.name.removesuffix(".index.json")).suffix
+    if foreign := [name for name in names if not (MODEL_NAME.match(name) and name.endswith(suffix))]:
+        raise WeightsError(f"{path}: {foreign[0]!r} is no {suffix} file beside it")
+    return names
+
+
+def cached_files(model: str, cache: Path) -> list[Path]:
+    """What a download that was completed left in <cache>/<model>/; [] where a file is absent."""
+    record = Path(cache, model, RECORD)
+    names = json.loads(record.read_text())["files"] if record.is_file() else []
+    files = [record.with_name(name) for name in names]
+    return files if all(path.is_file() for path in files) else []
 
 
 def verify(folder: Path) -> dict:

@@ -1,82 +1,151 @@
-"""LoRA (Hu et al. 2021) by peft on the last trunk blocks of a folding model; everything else stays frozen."""
+"""What is trained of a folding model: its last trunk blocks, by LoRA (Hu et al. 2021, peft) or in full, and its
+confidence head if asked for; everything else stays frozen."""
 
 import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import EsmForProteinFolding
 
+from hardfold.tables import whole_file
+from hardfold.training import load_trained_state, trained_state
+
 CONFIDENCE_HEAD = "lddt_head"
+# The parts of a trunk block that LoRA may adapt, by the names of their modules.
+LAYERS = {
+    "sequence_attention": ("seq_attention",),
+    "sequence_to_pair": ("sequence_to_pair",),
+    "pair_to_sequence": ("pair_to_sequence",),
+    "triangle_multiplication": ("tri_mul_out", "tri_mul_in"),
+    "triangle_attention": ("tri_att_start", "tri_att_end"),
+    "transition": ("mlp_seq", "mlp_pair"),
+}
+FULL = "trained.safetensors"  # the file of blocks that were trained in full
 
 
 class AdapterError(ValueError):
     """An adapter that does not fit the model; the message names the blocks or layers."""
 
 
-def adapter_pattern(model: EsmForProteinFolding, blocks: int) -> str:
-    """The regular expression that fully matches the names of all linear layers of the last `blocks` trunk blocks."""
-    total = len(model.trunk.blocks)
-    if blocks > total:
-        raise AdapterError(f"adapter.blocks: {blocks} asked for, the model's trunk has {total}")
-    numbers = "|".join(map(str, range(total - blocks, total)))
-    return rf"trunk\.blocks\.({numbers})\..*\.(proj|o_proj|g_proj|linear(_[a-z_]+)?|mlp\.[13])"
+def adapter_pattern(blocks: Iterable[int], layers: Sequence[str]) -> str:
+    """The regular expression that fully matches the names of all linear layers of these parts of these trunk blocks."""
+    numbers = "|".join(map(str, blocks))
+    parts = "|".join(part for layer in layers for part in LAYERS[layer])
+    return rf"trunk\.blocks\.({numbers})\.({parts})\.(.+\.)?(proj|o_proj|g_proj|linear(_[a-z_]+)?|mlp\.[13])"
 
 
 def add_adapter(
-    model: EsmForProteinFolding, *, blocks: int, rank: int, alpha: float, dropout: float, train_confidence: bool
-) -> PeftModel:
-    """The model with LoRA on every linear layer of its last `blocks` trunk blocks; B starts at zero.
+    model: EsmForProteinFolding,
+    *,
+    mode: str,
+    blocks: int,
+    layers: Sequence[str],
+    rank: int,
+    alpha: float,
+    dropout: float,
+    train_confidence: bool,
+) -> nn.Module:
+    """The model with its last `blocks` trunk blocks trainable, and the confidence head (frozen, pLDDT would drift).
 
-    `train_confidence` also trains a copy of the confidence head: frozen, pLDDT would drift. AdapterError where the
-    layers reached, or the parameters left trainable, are not exactly those.
+    mode lora: `add_lora` on every linear layer of their `layers` (LAYERS), and a copy of the head is trained.
+    mode full: all of the blocks' parameters, themselves. AdapterError where the layers reached, or the parameters left
+    trainable, are not exactly those.
     """
-    pattern = adapter_pattern(model, blocks)
-    layers = _block_linears(model, blocks)
-    matched = [name for name, _ in model.named_modules() if re.fullmatch(pattern, name)]
-    if matched != layers:
-        raise AdapterError(f"the adapter reaches {sorted(set(matched) ^ set(layers))} otherwise than meant")
-    expected = {f"{name}.lora_{half}.default.weight" for name in layers for half in "AB"}
-    if train_confidence:
-        head = dict(model.get_submodule(CONFIDENCE_HEAD).named_parameters())
-        expected |= {f"{CONFIDENCE_HEAD}.modules_to_save.default.{name}" for name in head}
-    adapted = get_peft_model(
-        model,
-        LoraConfig(
-            r=rank,
-            lora_alpha=alpha,
-            lora_dropout=dropout,
-            target_modules=pattern,
-            modules_to_save=[CONFIDENCE_HEAD] if train_confidence else None,
-        ),
+    total = len(model.trunk.blocks)
+    if blocks > total:
+        raise AdapterError(f"adapter.blocks: {blocks} asked for, the model's trunk has {total}")
+    last = range(total - blocks, total)
+    head = [CONFIDENCE_HEAD] if train_confidence else []
+    if mode == "full":
+        trained = [*(f"trunk.blocks.{number}" for number in last), *head]
+        model.requires_grad_(False)
+        for name in trained:
+            model.get_submodule(name).requires_grad_(True)
+        return _checked(model, {f"{name}.{own}" for name in trained for own in _parameters(model, name)})
+    pattern = adapter_pattern(last, layers)
+    linears = _block_linears(model, last, layers)
+    return add_lora(model, pattern, linears, rank=rank, alpha=alpha, dropout=dropout, head=head)
+
+
+def add_lora(
+    model: EsmForProteinFolding,
+    pattern: str,
+    linears: Sequence[str],
+    *,
+    rank: int,
+    alpha: float,
+    dropout: float = 0.0,
+    head: Sequence[str] = (),
+) -> PeftModel:
+    """The model with LoRA on the layers whose names match `pattern`, B at zero, and copies of the modules `head`
+    trainable. AdapterError unless the layers are just `linears`, and nothing else is left trainable.
+    """
+    matched = {name for name, _ in model.named_modules() if re.fullmatch(pattern, name)}
+    if wrong := matched ^ set(linears):
+        raise AdapterError(f"the adapter reaches {sorted(wrong)} otherwise than meant")
+    expected = {f"{name}.lora_{half}.default.weight" for name in linears for half in "AB"}
+    expected |= {f"{name}.modules_to_save.default.{own}" for name in head for own in _parameters(model, name)}
+    lora = LoraConfig(
+        r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=pattern, modules_to_save=list(head) or None
     )
+    return _checked(get_peft_model(model, lora), {f"base_model.model.{name}" for name in expected})
+
+
+def _parameters(model, module):
+    return [name for name, _ in model.get_submodule(module).named_parameters()]
+
+
+def _block_linears(model, blocks, layers):
+    parts = {part for layer in layers for part in LAYERS[layer]}
+    return [
+        f"trunk.blocks.{number}.{name}"
+        for number in blocks
+        for name, module in model.trunk.blocks[number].named_modules()
+        if isinstance(module, nn.Linear) and name.split(".")[0] in parts
+    ]
+
+
+def _checked(adapted, expected):
     trained = {name for name, parameter in adapted.named_parameters() if parameter.requires_grad}
-    if wrong := trained ^ {f"base_model.model.{name}" for name in expected}:
+    if wrong := trained ^ expected:
         raise AdapterError(f"trained though they should not be, or the reverse: {', '.join(sorted(wrong))}")
     return adapted
 
 
-def _block_linears(model: EsmForProteinFolding, blocks: int) -> list[str]:
-    first = len(model.trunk.blocks) - blocks
-    return [
-        f"trunk.blocks.{first + number}.{name}"
-        for number, block in enumerate(model.trunk.blocks[first:])
-        for name, module in block.named_modules()
-        if isinstance(module, nn.Linear)
-    ]
+def trained_parameters(adapted: nn.Module) -> dict[str, int]:
+    """Name -> count of each parameter that is trained."""
+    return {name: parameter.numel() for name, parameter in adapted.named_parameters() if parameter.requires_grad}
 
 
-def adapted_modules(adapted: PeftModel) -> list[str]:
-    """Names of the layers that carry LoRA and of the heads trained in full."""
-    return [*adapted.targeted_module_names, *(adapted.peft_config["default"].modules_to_save or [])]
+def adapted_modules(adapted: nn.Module) -> list[str]:
+    """Names of the layers that carry LoRA and of the modules trained in full."""
+    if isinstance(adapted, PeftModel):
+        return [*adapted.targeted_module_names, *(adapted.peft_config["default"].modules_to_save or [])]
+    return list(dict.fromkeys(name.rpartition(".")[0] for name in trained_parameters(adapted)))
 
 
-def save_adapter(adapted: PeftModel, folder: Path) -> None:
-    """Write adapter_model.safetensors and adapter_config.json."""
-    adapted.save_pretrained(folder)
-    (Path(folder) / "README.md").unlink()  # peft's empty template of a model card
+def save_adapter(adapted: nn.Module, folder: Path) -> None:
+    """Write peft's adapter_model.safetensors and adapter_config.json, or trained.safetensors of mode full."""
+    folder = Path(folder)
+    if isinstance(adapted, PeftModel):
+        adapted.save_pretrained(folder)
+        (folder / "README.md").unlink()  # peft's empty template of a model card
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with whole_file(folder / FULL) as temporary:
+        save_file(trained_state(adapted), temporary)
 
 
-def load_adapter(model: EsmForProteinFolding, folder: Path) -> PeftModel:
-    """The model with a saved adapter, unmerged (merging would change the last bits), in eval mode."""
-    return PeftModel.from_pretrained(model, folder).eval()
+def load_adapter(model: EsmForProteinFolding, folder: Path) -> nn.Module:
+    """The model with what `save_adapter` wrote, LoRA unmerged (merging would change the last bits), in eval mode."""
+    path = Path(folder, FULL)
+    if not path.is_file():
+        return PeftModel.from_pretrained(model, folder).eval()
+    state = load_file(path)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in state)
+    load_trained_state(model, state)
+    return model.eval()

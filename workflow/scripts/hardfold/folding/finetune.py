@@ -1,89 +1,144 @@
-"""Fine-tuning a folding model by LoRA: the run of one arm and seed, its history and its record."""
+"""Fine-tuning a folding model: the run of one arm and seed, its history and its record."""
 
-import logging
+import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import lightning
 import numpy as np
-import torch
 from torch import nn
-from torch.utils.data import DataLoader
+from transformers import EsmForProteinFolding
 
-from hardfold import scoring
-from hardfold.folding.adapters import adapted_modules, add_adapter, save_adapter
-from hardfold.folding.losses import CA
-from hardfold.folding.model import checkpoint_blocks, load_model
-from hardfold.folding.module import (
-    PARTS,
-    Chains,
-    Crops,
-    FoldingModule,
-    collate,
-    fold,
-    loss_parts,
-    plan_steps,
-    weighted_sum,
-)
-from hardfold.folding.predict import fold_sequence
+from hardfold.folding.adapters import adapted_modules, add_adapter, save_adapter, trained_parameters
+from hardfold.folding.memory import require_inference, require_training
+from hardfold.folding.model import checkpoint_blocks, keep_precision, load_model, place
+from hardfold.folding.module import HISTORY, Chains, Crops, FoldingModule, Sample, validated
+from hardfold.folding.predict import fold_sequence, step0_difference
+from hardfold.jobs import library_hashes
 from hardfold.tables import write_json
-from hardfold.trainer import ProgressLog, build_trainer
-from hardfold.training import History, count_parameters, device, peak_memory_mb, seed_everything
+from hardfold.trainer import LAST, ProgressLog, build_trainer, last_checkpoint, resume_point
+from hardfold.training import History, count_parameters, device, load_trained_state, peak_memory_mb, seed_everything
 from hardfold.weights import verify
 
-VALIDATION = ("validation_loss", *(f"validation_{part}" for part in PARTS), "validation_tm", "validation_lddt")
-HISTORY = ["step", "learning_rate", "loss", *PARTS, "gradient_norm", *VALIDATION]
 STEP0_CHAINS = 3  # validation chains, the shortest, on which step 0 is compared with the untouched model
 STEP0_TOLERANCE = 1e-4  # angstrom; on a CPU the difference is 0
 PLATEAU = 0.01
 
 
-@torch.no_grad()
-def validate(model: nn.Module, chains: Chains, weights: Mapping[str, float], recycles: int) -> dict[str, float]:
-    """Means over the whole chains, one at a time: loss and its parts, TM-score and lDDT-CA of the prediction."""
-    place, rows = next(model.parameters()).device, []
-    for index in range(len(chains.ids)):
-        batch = to_device(collate([Crops(chains)[index, 0]]), place)
-        output = fold(model, batch, recycles)
-        parts = loss_parts(output, batch, weights["fape_clamped"])
-        resolved = batch["resolved"][0].cpu().numpy()
-        predicted = output.frames[-1, 0, :, 4:].cpu().numpy()[resolved]
-        native = batch["coordinates"][0, :, CA].cpu().numpy()[resolved]
-        scores = {"tm": scoring.tm_score(predicted, native), "lddt": scoring.lddt_ca(predicted, native)}
-        parts = {"loss": weighted_sum(parts, weights), **parts}
-        rows.append({name: float(value) for name, value in (parts | scores).items()})
-    return {f"validation_{name}": float(np.mean([row[name] for row in rows])) for name in rows[0]}
+def finetune(
+    *,
+    arm: str,
+    seed: int,
+    weights: Path,
+    train: Chains,
+    validation: Chains,
+    output: Path,
+    state: Path,
+    options: Mapping,
+    threads: int,
+) -> None:
+    """Adapt the model in `weights` to the chains of `train`; write adapter/, history.csv and training.json to `output`.
+
+    train, validation: a `Dataset`, or what reads like one (`module.ChainSet`); state: a folder of checkpoints, from
+    which a run that was cut short goes on; options: the configuration's adapter, training, losses, recycles, chunk_size
+    and half_stem. Without `training.patience` the last step is kept, with it the step of the lowest validation loss,
+    step 0 among them. Raises NonFiniteLoss, naming the chains, where a loss or gradient is not finite, and
+    TooLong, naming the chain, where it does not fit into memory.
+    """
+    start, output, state = time.monotonic(), Path(output), Path(state)
+    seed_everything(seed, threads)
+    settings = dict(options["training"])
+    if arm == "memorisation":
+        settings["patience"] = 0  # what it should learn by heart, chains held out cannot tell
+    source = verify(weights)
+    chains = {"train": Crops(train, settings["crop"]), "validation": Crops(validation)}
+    if empty := [name for name, crops in chains.items() if not len(crops)]:
+        raise ValueError(f"{arm}: no chains for {' and '.join(empty)}")
+    identity = {"arm": arm, "seed": seed, **options, "weights": source["files"]}
+    identity |= {"data": {name: digest(crops.chains) for name, crops in chains.items()}}
+    last = resume_point(state, identity | {"code": library_hashes("folding.finetune")})
+    model, keys = load_model(weights)
+    place(model, device(), options["half_stem"])
+    lengths = {name: {chain.id: len(chain.sequence) for chain in crops.chains} for name, crops in chains.items()}
+    require_training(model, lengths["train"], settings, options["adapter"]["blocks"])
+    require_inference(model, lengths["validation"], options["chunk_size"])
+    adapted, difference = adapt(model, [chain.sequence for chain in chains["validation"].chains], options)
+    history = History(output / "history.csv", HISTORY)
+    module = FoldingModule(
+        adapted,
+        **chains,
+        history=history,
+        weights=options["losses"],
+        settings=settings,
+        recycles=options["recycles"],
+        chunk_size=options["chunk_size"],
+        seed=seed,
+    )
+    trainer = build_trainer(
+        callbacks=[ProgressLog(f"{arm}, seed {seed}"), last_checkpoint(state)],
+        max_steps=settings["steps"],
+        accumulate_grad_batches=settings["accumulate_batches"],
+        reload_dataloaders_every_n_epochs=1,
+    )
+    trainer.fit(module.train(), ckpt_path=last, weights_only=True)
+    kept = trainer.global_step
+    if module.best:
+        kept = module.best["step"]
+        load_trained_state(adapted, module.best["state"])
+    save_adapter(adapted, output / "adapter")
+    trained, seconds = trained_parameters(adapted), module.seconds
+    content = {
+        "arm": arm,
+        "seed": seed,
+        "steps": trainer.global_step,
+        "kept_step": kept,
+        "learning_rate": settings["learning_rate"],
+        "trainable_parameters": sum(trained.values()),
+        "total_parameters": count_parameters(adapted)["total"],
+        "trained": trained,
+        "adapted_modules": adapted_modules(adapted),
+        "chains": len(chains["train"]),
+        "step0_max_difference": difference,
+        "convergence": convergence(validated(history)),
+        "weights": source,
+        "loaded_keys": keys,
+        "seconds": time.monotonic() - start + module.earlier_seconds,
+        **seconds,
+        "peak_memory_mb": peak_memory_mb(),
+        "tokens_per_second": module.residues / seconds["training_seconds"],
+    }
+    write_json(output / "training.json", content)
+    # The run is complete: one that is forced starts anew.
+    Path(state, LAST).unlink()
 
 
-def to_device(batch: Mapping, place: torch.device) -> dict:
-    """The batch with its tensors on `place`."""
-    return {name: value.to(place) if isinstance(value, torch.Tensor) else value for name, value in batch.items()}
+def digest(chains: Iterable[Sample]) -> str:
+    """sha256 of all that training reads of the chains."""
+    read = hashlib.sha256()
+    for chain in chains:
+        read.update(f"{chain.id} {chain.sequence}\n".encode())
+        read.update(chain.coordinates.numpy().tobytes())
+        read.update(chain.resolved.numpy().tobytes())
+    return read.hexdigest()
 
 
-class Recorder(lightning.Callback):
-    """A history row a step; the validation chains at step 0, every `every` steps and after the last."""
+def adapt(model: EsmForProteinFolding, sequences: Iterable[str], options: Mapping) -> tuple[nn.Module, float]:
+    """The model made ready for training by `options`, and its largest shift of an atom, angstrom, by what was added.
 
-    def __init__(self, history: History, chains: Chains, every: int, steps: int):
-        self.history, self.chains, self.every, self.steps = history, chains, every, steps
-        self.validated: dict[int, float] = {}
-
-    def on_train_start(self, trainer, module):
-        self.history.append({"step": 0, **self._validate(module, 0)})
-
-    def on_train_batch_end(self, trainer, module, outputs, batch, index):
-        step = trainer.global_step
-        due = step % self.every == 0 or step == self.steps
-        self.history.append({"step": step, **module.step_figures, **(self._validate(module, step) if due else {})})
-
-    def _validate(self, module, step):
-        module.eval()
-        figures = validate(module.model, self.chains, module.weights, module.recycles)
-        module.train()
-        self.validated[step] = figures["validation_loss"]
-        message = "step %d: validation loss %.4f, TM-score %.3f"
-        logging.info(message, step, figures["validation_loss"], figures["validation_tm"])
-        return figures
+    Measured on the shortest of `sequences`. Raises RuntimeError where it is not next to nothing.
+    """
+    shortest = sorted(sequences, key=len)[:STEP0_CHAINS]
+    settings = options["recycles"], options["chunk_size"]
+    before = [fold_sequence(model, sequence, *settings)[0] for sequence in shortest]
+    adapted = add_adapter(model, **options["adapter"]).eval()
+    if options["training"]["activation_checkpointing"]:
+        checkpoint_blocks(model)
+    if options["training"]["precision"] == "bf16-mixed":
+        keep_precision(model)
+    difference = step0_difference(before, [fold_sequence(adapted, sequence, *settings)[0] for sequence in shortest])
+    if not difference <= STEP0_TOLERANCE:
+        raise RuntimeError(f"the untrained adapter moves atoms by up to {difference:.2g} angstrom")
+    return adapted, difference
 
 
 def convergence(validated: Mapping[int, float]) -> dict:
@@ -98,79 +153,3 @@ def convergence(validated: Mapping[int, float]) -> dict:
     losses = np.array([validated[step] for step in steps])
     change = abs(np.polyfit(steps, losses, 1)[0]) * (steps[-1] - steps[0]) / abs(losses.mean())
     return {"criterion": criterion, "met": bool(change < PLATEAU), "value": float(change)}
-
-
-def step0_difference(before: list[np.ndarray], after: list[np.ndarray]) -> float:
-    """The largest shift of an atom, angstrom, between lists of predictions (L, 5, 3) of the same sequences."""
-    if any(not np.array_equal(np.isnan(a), np.isnan(b)) for a, b in zip(before, after, strict=True)):
-        return float("inf")  # an atom that came or went
-    return max(float(np.nanmax(np.linalg.norm(a - b, axis=-1))) for a, b in zip(before, after, strict=True))
-
-
-def finetune(
-    *,
-    arm: str,
-    seed: int,
-    weights: Path,
-    train: Chains,
-    validation: Chains,
-    output: Path,
-    options: Mapping,
-    threads: int,
-) -> None:
-    """Adapt the model in `weights` to the chains of `train`; write adapter/, history.csv and training.json to `output`.
-
-    train, validation: a `Dataset`, or what reads like one (`module.ChainSet`). options: the configuration's adapter,
-    training, losses and recycles. Raises NonFiniteLoss, naming the chains, where a loss or gradient is not finite.
-    """
-    start, output = time.monotonic(), Path(output)
-    seed_everything(seed, threads)
-    settings, recycles = options["training"], options["recycles"]
-    source = verify(weights)
-    model, _ = load_model(weights)
-    model.to(device())
-    if device().type == "cuda":
-        checkpoint_blocks(model)
-    sequences = sorted((validation[id].sequence for id in validation.ids), key=len)[:STEP0_CHAINS]
-    before = [fold_sequence(model, sequence, recycles)[0] for sequence in sequences]
-    adapted = add_adapter(model, **options["adapter"]).eval()
-    difference = step0_difference(before, [fold_sequence(adapted, sequence, recycles)[0] for sequence in sequences])
-    if not difference <= STEP0_TOLERANCE:
-        raise RuntimeError(f"the untrained adapter moves atoms by up to {difference:.2g} angstrom")
-
-    module = FoldingModule(
-        adapted,
-        weights=options["losses"],
-        recycles=recycles,
-        learning_rate=settings["learning_rate"],
-        warmup=settings["warmup"],
-    ).train()
-    lengths = [len(train[id].sequence) for id in train.ids]
-    plan = plan_steps(lengths, settings["steps"], settings["batch_size"], settings["crop"], seed)
-    loader = DataLoader(Crops(train, settings["crop"]), batch_sampler=plan, collate_fn=collate)
-    history = History(output / "history.csv", HISTORY)
-    recorder = Recorder(history, validation, settings["validate_every"], settings["steps"])
-    trainer = build_trainer(callbacks=[recorder, ProgressLog(f"{arm}, seed {seed}")], max_epochs=1)
-    fit_start = time.monotonic()
-    trainer.fit(module, loader)
-    fit_seconds = time.monotonic() - fit_start
-
-    save_adapter(adapted, output / "adapter")
-    parameters = count_parameters(adapted)
-    content = {
-        "arm": arm,
-        "seed": seed,
-        "steps": settings["steps"],
-        "learning_rate": settings["learning_rate"],
-        "trainable_parameters": parameters["trainable"],
-        "total_parameters": parameters["total"],
-        "adapted_modules": adapted_modules(adapted),
-        "chains": len(train.ids),
-        "step0_max_difference": difference,
-        "convergence": convergence(recorder.validated),
-        "weights": source,
-        "seconds": time.monotonic() - start,
-        "peak_memory_mb": peak_memory_mb(),
-        "tokens_per_second": module.residues / fit_seconds,
-    }
-    write_json(output / "training.json", content)

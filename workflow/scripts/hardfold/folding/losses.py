@@ -5,6 +5,8 @@ Each loss averages over the unmasked residues or pairs of a sample and returns o
 a sample without any gives 0. What stands at masked residues, NaN included, has no effect.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -64,6 +66,19 @@ def fape(
     error = ((local - true_local).square().sum(-1) + 1e-4).sqrt()
     error = clamped * error.clamp(max=clamp) + (1 - clamped) * error
     return _mean(error / scale, _pairs(mask), dims=2)
+
+
+def weighted_blocks(values: Tensor, weights: Sequence[float] = ()) -> Tensor:
+    """The mean over structure-module blocks, (S, B) -> (B,): equal (AlphaFold2, algorithm 20, line 23) or weighted.
+
+    Raises ValueError unless there are S weights, or none.
+    """
+    if weights and len(weights) != len(values):
+        raise ValueError(
+            f"losses.fape_blocks: {len(weights)} weights, but the structure module has {len(values)} blocks"
+        )
+    share = values.new_tensor(weights or [1.0] * len(values))
+    return (share[:, None] * values).sum(0) / share.sum()
 
 
 def _in_frames(rotations: Tensor, points: Tensor) -> Tensor:

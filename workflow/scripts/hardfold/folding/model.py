@@ -3,8 +3,12 @@
 Lin et al. 2023 (ESMFold), Jumper et al. 2021 (AlphaFold2). Shapes: B batch, L residues.
 """
 
+import logging
+import struct
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from safetensors import SafetensorError
@@ -17,6 +21,7 @@ from transformers.models.esm.modeling_esmfold import EsmFoldLinear
 from transformers.utils import logging as transformers_logging
 
 from hardfold.tables import whole_file
+from hardfold.weights import FOLDING_WEIGHTS
 
 # AlphaFold2's residue order; anything else is X.
 ALPHABET = "ARNDCQEGHILKMFPSTWYV"
@@ -131,15 +136,18 @@ def initialise(model: EsmForProteinFolding) -> None:
 
 
 def load_model(folder: Path) -> tuple[EsmForProteinFolding, dict]:
-    """The model of `folder` (config.json, model.safetensors) in fp32 and eval mode, and what its file held.
+    """The model of `folder` in fp32 and eval mode, and what its files held.
 
-    Returns (model, {"loaded": count, "missing": [names], "unexpected": [names]}). ModelError where the folder lacks a
-    file, is no folding model, or a weight that folding needs is missing or has another shape.
+    The folder holds config.json and, as transformers names and reads them, model.safetensors or pytorch_model.bin (read
+    weights_only), whole or as the shards of an index: ours, or the released ESMFold (facebook/esmfold_v1). Returns
+    (model, {"loaded": count, "missing": [names], "unexpected": [names]}). ModelError where the folder lacks a file, is
+    no folding model, or a weight that folding needs is missing or has another shape.
     """
     folder = Path(folder)
-    for name in ("config.json", "model.safetensors"):
-        if not (folder / name).is_file():
-            raise ModelError(f"{folder}: {name} is missing")
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{folder}: config.json is missing")
+    if not any((folder / name).is_file() for name in FOLDING_WEIGHTS):
+        raise ModelError(f"{folder}: none of {', '.join(FOLDING_WEIGHTS)} is there")
     config = EsmConfig.from_pretrained(folder)
     if not config.is_folding_model:
         raise ModelError(f"{folder}: config.json does not describe a folding model (is_folding_model)")
@@ -152,20 +160,23 @@ def load_model(folder: Path) -> tuple[EsmForProteinFolding, dict]:
             config=_without_dropout(config),
             dtype=torch.float32,
             local_files_only=True,
+            weights_only=True,
             ignore_mismatched_sizes=True,  # refused below, by name
             output_loading_info=True,
         )
-    except SafetensorError as fault:
+    except (SafetensorError, UnpicklingError, struct.error, OSError, RuntimeError) as fault:
         raise ModelError(f"{folder}: {fault}") from None
     finally:
         transformers_logging.set_verbosity(verbosity)
     if mismatched := sorted(info["mismatched_keys"]):
         name, stored, asked = mismatched[0]
-        raise ModelError(f"{folder}: {name} is {tuple(stored)} in model.safetensors, {tuple(asked)} by config.json")
+        raise ModelError(f"{folder}: {name} is {tuple(stored)} in the weights, {tuple(asked)} by config.json")
     missing, unexpected = sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
     if needed := [name for name in missing if not name.startswith(UNUSED)]:
-        raise ModelError(f"{folder}: model.safetensors lacks {len(needed)} weights, {needed[0]} among them")
+        raise ModelError(f"{folder}: the weights lack {len(needed)} tensors, {needed[0]} among them")
     report = {"loaded": len(model.state_dict()) - len(missing), "missing": missing, "unexpected": unexpected}
+    named = "; ".join(f"{kind}: {', '.join(report[kind]) or 'none'}" for kind in ("missing", "unexpected"))
+    logging.info("%s: %d tensors loaded; %s", folder, report["loaded"], named)
     return model.eval(), report
 
 
@@ -199,7 +210,49 @@ def encode(sequences: list[str]) -> tuple[torch.Tensor, torch.Tensor, torch.Tens
     return aatype, mask, torch.arange(aatype.shape[1]).expand_as(aatype)
 
 
+def place(model: EsmForProteinFolding, target: torch.device, half_stem: bool) -> None:
+    """Move the model to its device; with `half_stem` its language model computes in fp16, on a GPU only."""
+    model.to(target)
+    if half_stem and target.type == "cuda":
+        rotary = model.esm.rotary_embeddings
+        frequencies = rotary.inv_freq  # exact, as above
+        model.esm.half()
+        rotary.inv_freq = frequencies
+
+
+def fold(model: nn.Module, batch: Mapping, recycles: int, chunk_size: int = 0):
+    """The model's output for a batch after `recycles` + 1 passes; only the last has gradients.
+
+    chunk_size: rows at a time of triangle attention, 0 for all: less memory, a little slower, for inference.
+    """
+    model.trunk.set_chunk_size(chunk_size or None)
+    return model(
+        batch["aatype"],
+        attention_mask=batch["mask"],
+        position_ids=batch["residue_index"],
+        num_recycles=recycles,
+    )
+
+
 def checkpoint_blocks(model: EsmForProteinFolding) -> None:
     """Recompute each trunk block in the backward pass: the same gradients, half the memory, a third more time."""
     for block in model.trunk.blocks:
         block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+
+
+def keep_precision(model: EsmForProteinFolding) -> None:
+    """Under autocast the stem keeps its own precision, and the structure module fp32: coordinates of 100 angstrom
+    would come in steps of half an angstrom in bf16."""
+    model.esm.forward = partial(_without_autocast, model.esm.forward)
+    structure_module = model.trunk.structure_module
+    structure_module.forward = partial(_structure_in_fp32, structure_module.forward)
+
+
+def _without_autocast(forward, *arguments, **settings):
+    with torch.autocast(arguments[0].device.type, enabled=False):
+        return forward(*arguments, **settings)
+
+
+def _structure_in_fp32(forward, states, *arguments):
+    with torch.autocast(states["single"].device.type, enabled=False):
+        return forward({name: state.float() for name, state in states.items()}, *arguments)

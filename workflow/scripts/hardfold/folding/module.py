@@ -1,7 +1,9 @@
-"""The training step of the folding track: crops of chains, the weighted losses, optimiser and warm-up."""
+"""The training of the folding track: crops of chains, weighted losses, steps, validation, what a run goes on from."""
 
+import logging
 import math
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,13 +12,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader
 
+from hardfold import scoring
 from hardfold.batches import pad, plan_epoch
 from hardfold.folding import losses
-from hardfold.folding.model import encode
-from hardfold.training import NonFiniteLoss, require_finite
+from hardfold.folding.model import encode, fold
+from hardfold.trainer import warmup_cosine
+from hardfold.training import History, NonFiniteLoss, load_trained_state, require_finite, trained_state
 
 PARTS = ("fape", "confidence", "contact")
+VALIDATION = ("validation_loss", *(f"validation_{part}" for part in PARTS), "validation_tm", "validation_lddt")
+HISTORY = ["step", "learning_rate", "loss", *PARTS, "gradient_norm", *VALIDATION]
 
 
 class Chains(Protocol):
@@ -46,21 +53,22 @@ class Sample:
 
 
 class Crops:
-    """The chains, cut: item (index, start) holds at most `length` residues from `start`, or all."""
+    """The chains in memory, cut: item (index, start) holds at most `length` residues from `start`, or all."""
 
     def __init__(self, chains: Chains, length: int | None = None):
-        self.chains, self.ids, self.length = chains, chains.ids, length
+        self.length, self.chains = length, []
+        for id in chains.ids:
+            chain = chains[id]
+            resolved = torch.as_tensor(chain.mask)
+            self.chains.append(Sample(id, chain.sequence, torch.as_tensor(chain.coordinates), resolved))
+
+    def __len__(self) -> int:
+        return len(self.chains)
 
     def __getitem__(self, place: tuple[int, int]) -> Sample:
         index, start = place
-        record = self.chains[self.ids[index]]
-        stretch = slice(start, start + self.length if self.length else None)
-        return Sample(
-            self.ids[index],
-            record.sequence[stretch],
-            torch.as_tensor(record.coordinates[stretch]),
-            torch.as_tensor(record.mask[stretch]),
-        )
+        chain, cut = self.chains[index], slice(start, start + self.length if self.length else None)
+        return Sample(chain.id, chain.sequence[cut], chain.coordinates[cut], chain.resolved[cut])
 
 
 def collate(samples: list[Sample]) -> dict:
@@ -84,70 +92,187 @@ def plan_steps(lengths: list[int], steps: int, batch_size: int, crop: int, seed:
     return batches[:steps]
 
 
-def fold(model: nn.Module, batch: Mapping, recycles: int):
-    """The model's output for a batch after `recycles` + 1 passes; only the last has gradients."""
-    return model(
-        batch["aatype"],
-        attention_mask=batch["mask"],
-        position_ids=batch["residue_index"],
-        num_recycles=recycles,
-    )
+def loss_parts(output, batch: Mapping, weights: Mapping) -> dict[str, Tensor]:
+    """fape (over structure-module blocks), confidence and contact (distogram), each (B,), unweighted.
 
-
-def loss_parts(output, batch: Mapping, clamped: float) -> dict[str, Tensor]:
-    """fape (mean over structure-module blocks), confidence and contact (distogram), each (B,)."""
+    weights: of the configuration's losses; fape_clamped and fape_blocks count here, the rest in `weighted_sum`.
+    """
     coordinates, resolved = batch["coordinates"], batch["resolved"]
     rotations, translations = losses.frames_from_output(output.frames)
     true_rotations, true_translations = losses.frames_from_coordinates(coordinates)
-    fape = losses.fape(rotations, translations, true_rotations, true_translations, resolved, clamped)
+    fape = losses.fape(rotations, translations, true_rotations, true_translations, resolved, weights["fape_clamped"])
     lddt = losses.lddt_ca(translations[-1], true_translations, resolved)
     return {
-        "fape": fape.mean(0),
+        "fape": losses.weighted_blocks(fape, weights["fape_blocks"]),
         "confidence": losses.confidence_loss(output.lddt_head[-1][:, :, losses.CA], lddt, resolved),
         "contact": losses.distogram_loss(output.distogram_logits, losses.representative_atoms(coordinates), resolved),
     }
 
 
-def weighted_sum(parts: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+def weighted_sum(parts: Mapping[str, Tensor], weights: Mapping) -> Tensor:
     """The total loss, (B,)."""
     return sum(weights[name] * parts[name] for name in PARTS)
 
 
+@torch.no_grad()
+def validate(
+    model: nn.Module, whole: Crops, weights: Mapping, recycles: int, chunk_size: int = 0, step: int = 0
+) -> dict[str, float]:
+    """Means over whole chains, one at a time, in fp32: loss and parts, TM-score and lDDT-CA of the prediction.
+
+    Raises NonFiniteLoss, naming the chain and the step.
+    """
+    place, rows = next(model.parameters()).device, []
+    for index in range(len(whole)):
+        batch = to_device(collate([whole[index, 0]]), place)
+        output = fold(model, batch, recycles, chunk_size)
+        parts = loss_parts(output, batch, weights)
+        total = weighted_sum(parts, weights)
+        require_finite(total, batch["ids"], step)
+        resolved = batch["resolved"][0].cpu().numpy()
+        predicted = output.frames[-1, 0, :, 4:].cpu().numpy()[resolved]
+        native = batch["coordinates"][0, :, losses.CA].cpu().numpy()[resolved]
+        scores = {"tm": scoring.tm_score(predicted, native), "lddt": scoring.lddt_ca(predicted, native)}
+        rows.append({name: float(value) for name, value in {"loss": total, **parts, **scores}.items()})
+    return {f"validation_{name}": float(np.mean([row[name] for row in rows])) for name in rows[0]}
+
+
+def to_device(batch: Mapping, place: torch.device) -> dict:
+    """The batch with its tensors on `place`."""
+    return {name: value.to(place) if isinstance(value, Tensor) else value for name, value in batch.items()}
+
+
 class FoldingModule(lightning.LightningModule):
-    """Trains what is trainable of `model`; keeps the last step's figures in `step_figures` for the history."""
+    """Trains what is trainable of `model` and adds a row a step to `history`; the validation chains are folded at step
+    0, every `validate_every` steps and at the last.
+
+    An epoch of the Trainer is such an interval. Its crops come from a plan of the whole run and its dropout from the
+    seed and the step where it begins: a run that was cut short goes on at an interval's end as if it had not been.
+
+    settings: the configuration's training. With `patience`, training stops after so many validations without a lower
+    loss, and `best` holds the step, loss and trained parameters of the lowest. `residues` trained on and `seconds` of
+    training and of validation include those of earlier processes, `earlier_seconds`.
+    """
 
     def __init__(
-        self, model: nn.Module, *, weights: Mapping[str, float], recycles: int, learning_rate: float, warmup: int
+        self,
+        model: nn.Module,
+        train: Crops,
+        validation: Crops,
+        history: History,
+        *,
+        weights: Mapping,
+        settings: Mapping,
+        recycles: int,
+        chunk_size: int,
+        seed: int,
     ):
         super().__init__()
-        self.model, self.weights, self.recycles = model, weights, recycles
-        self.learning_rate, self.warmup = learning_rate, warmup
-        self.step_figures: dict[str, float] = {}
-        self.residues = 0
+        self.model, self.train_crops, self.validation_chains, self.history = model, train, validation, history
+        self.weights, self.settings, self.recycles, self.chunk_size = weights, settings, recycles, chunk_size
+        self.seed, self.best = seed, None
+        lengths = [len(chain.sequence) for chain in train.chains]
+        batches = settings["steps"] * settings["accumulate_batches"]
+        self.plan = plan_steps(lengths, batches, settings["batch_size"], settings["crop"], seed)
+        self.parts: list[dict[str, float]] = []  # of the batches since the last step
+        self.residues, self.seconds = 0, {"training_seconds": 0.0, "validation_seconds": 0.0}
+        self.earlier_seconds = 0.0
+
+    def configure_optimizers(self) -> dict:
+        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        settings, optimizer = self.settings, torch.optim.AdamW(trained, lr=self.settings["learning_rate"])
+        if settings["schedule"] == "cosine":
+            schedule = warmup_cosine(optimizer, settings["warmup"], settings["steps"])
+        else:
+            schedule = LambdaLR(optimizer, lambda step: warmup_factor(step, settings["warmup"]))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def train_dataloader(self) -> DataLoader:
+        batches = self.settings["accumulate_batches"]
+        first, count = self.global_step * batches, self.settings["validate_every"] * batches
+        return DataLoader(self.train_crops, batch_sampler=self.plan[first : first + count], collate_fn=collate)
+
+    def on_train_start(self) -> None:
+        if self.history.rows:
+            self._stop_if_patience_is_out()  # the run was cut short after its last step
+        else:
+            self.history.append({"step": 0, **self._validate()})
+
+    def on_train_epoch_start(self) -> None:
+        torch.manual_seed(np.random.SeedSequence([self.seed, self.global_step]).generate_state(1)[0])
+
+    def on_train_batch_start(self, batch: Mapping, index: int) -> None:
+        self.begun = time.monotonic()
 
     def training_step(self, batch: Mapping, index: int) -> Tensor:
-        parts = loss_parts(fold(self.model, batch, self.recycles), batch, self.weights["fape_clamped"])
+        # The cache of autocast would give the last recycle weights that were cast without gradients.
+        reduced = self.settings["precision"] == "bf16-mixed"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=reduced, cache_enabled=False):
+            output = fold(self.model, batch, self.recycles)
+        parts = loss_parts(output, batch, self.weights)
         total = weighted_sum(parts, self.weights)
-        require_finite(total, batch["ids"], self.global_step)
-        self.ids, self.residues = batch["ids"], self.residues + int(batch["mask"].sum())
-        means = {name: float(value.detach().mean()) for name, value in parts.items()}
-        self.step_figures = {"loss": float(total.detach().mean()), **means}
+        self.ids = batch["ids"]
+        require_finite(total, self.ids, self.global_step)
+        self.residues += int(batch["mask"].sum())
+        self.parts.append({name: float(value.detach().mean()) for name, value in {"loss": total, **parts}.items()})
         return total.mean()
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        gradients = [parameter.grad for parameter in self.parameters() if parameter.grad is not None]
+        gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
         norm = float(nn.utils.get_total_norm(gradients))
         if not math.isfinite(norm):
             raise NonFiniteLoss(f"the gradient is not finite at step {self.global_step}; batch: {', '.join(self.ids)}")
-        self.step_figures |= {"gradient_norm": norm, "learning_rate": optimizer.param_groups[0]["lr"]}
+        self.step_figures = {"gradient_norm": norm, "learning_rate": optimizer.param_groups[0]["lr"]}
 
-    def configure_optimizers(self) -> dict:
-        optimizer = torch.optim.AdamW(self._trained(), lr=self.learning_rate)
-        schedule = LambdaLR(optimizer, lambda step: warmup_factor(step, self.warmup))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+    def on_train_batch_end(self, outputs, batch: Mapping, index: int) -> None:
+        self.seconds["training_seconds"] += time.monotonic() - self.begun
+        if len(self.parts) < self.settings["accumulate_batches"]:
+            return
+        means = {name: float(np.mean([part[name] for part in self.parts])) for name in self.parts[0]}
+        step, self.parts = self.global_step, []
+        due = step % self.settings["validate_every"] == 0 or step == self.settings["steps"]
+        self.history.append({"step": step, **means, **self.step_figures, **(self._validate() if due else {})})
+        self._stop_if_patience_is_out()
 
-    def _trained(self) -> Iterator[nn.Parameter]:
-        return (parameter for parameter in self.parameters() if parameter.requires_grad)
+    def _validate(self) -> dict[str, float]:
+        begun, step = time.monotonic(), self.global_step
+        self.eval()
+        figures = validate(self.model, self.validation_chains, self.weights, self.recycles, self.chunk_size, step)
+        self.train()
+        message = "step %d: validation loss %.4f, TM-score %.3f"
+        logging.info(message, step, figures["validation_loss"], figures["validation_tm"])
+        loss = figures["validation_loss"]
+        if self.settings["patience"] and (self.best is None or loss < self.best["loss"]):
+            self.best = {"step": step, "loss": loss, "state": trained_state(self.model)}
+        self.seconds["validation_seconds"] += time.monotonic() - begun
+        return figures
+
+    def _stop_if_patience_is_out(self) -> None:
+        if self.best:
+            since = [step for step in validated(self.history) if step > self.best["step"]]
+            self.trainer.should_stop = len(since) >= self.settings["patience"]
+
+    def state_dict(self, *arguments, **settings):
+        """What is trained alone: the rest comes from the model's own files."""
+        return trained_state(self.model)
+
+    def load_state_dict(self, state, strict=True):
+        load_trained_state(self.model, state)
+
+    def on_save_checkpoint(self, checkpoint):
+        spent = {"residues": self.residues, "seconds": self.seconds}
+        checkpoint["run"] = {"history": self.history.rows, "best": self.best, **spent}
+
+    def on_load_checkpoint(self, checkpoint):
+        run = checkpoint["run"]
+        self.history.restore(run["history"])
+        self.best, self.residues, self.seconds = run["best"], run["residues"], run["seconds"]
+        self.earlier_seconds = sum(self.seconds.values())
+
+
+def validated(history: History) -> dict[int, float]:
+    """Step -> validation loss."""
+    return {int(row["step"]): float(row["validation_loss"]) for row in history.rows if row["validation_loss"]}
 
 
 def warmup_factor(step: int, warmup: int) -> float:

@@ -11,7 +11,8 @@ from hardfold import tables
 from hardfold.dataset import Dataset
 from hardfold.folding.adapters import load_adapter
 from hardfold.folding.losses import CA, frames_from_output
-from hardfold.folding.model import UNKNOWN, encode, load_model
+from hardfold.folding.memory import require_inference
+from hardfold.folding.model import UNKNOWN, encode, fold, load_model, place
 from hardfold.jobs import progress
 from hardfold.structure.chain import Chain
 from hardfold.structure.write import write_mmcif
@@ -23,21 +24,29 @@ IDEAL_BACKBONE = ((-0.525, 1.363, 0.0), (0.0, 0.0, 0.0), (1.526, 0.0, 0.0))
 
 
 @torch.no_grad()
-def fold_sequence(model: nn.Module, sequence: str, recycles: int) -> tuple[np.ndarray, np.ndarray]:
+def fold_sequence(model: nn.Module, sequence: str, recycles: int, chunk_size: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Coordinates (L, 5, 3) in angstrom, N CA C O CB, NaN where the residue has no such atom, and pLDDT (L,) 0..100.
 
     Residues of unknown type, for which the model places no atoms, get N, CA and C from their frame.
     """
-    place = next(model.parameters()).device
-    aatype, mask, residue_index = (tensor.to(place) for tensor in encode([sequence]))
-    output = model(aatype, attention_mask=mask, position_ids=residue_index, num_recycles=recycles)
+    on = next(model.parameters()).device
+    aatype, mask, residue_index = (tensor.to(on) for tensor in encode([sequence]))
+    batch = {"aatype": aatype, "mask": mask, "residue_index": residue_index}
+    output = fold(model, batch, recycles, chunk_size)
     coordinates = output.positions[-1, 0, :, :5]
     coordinates = coordinates.masked_fill(output.atom14_atom_exists[0, :, :5, None] == 0, torch.nan)
     rotations, translations = frames_from_output(output.frames[-1, 0])
-    backbone = torch.tensor(IDEAL_BACKBONE, device=place) @ rotations.transpose(1, 2) + translations[:, None]
+    backbone = torch.tensor(IDEAL_BACKBONE, device=on) @ rotations.transpose(1, 2) + translations[:, None]
     unknown = aatype[0] == UNKNOWN
     coordinates[unknown, :3] = backbone[unknown]
     return coordinates.cpu().numpy(), 100 * output.plddt[0, :, CA].cpu().numpy()
+
+
+def step0_difference(before: list[np.ndarray], after: list[np.ndarray]) -> float:
+    """The largest shift of an atom, angstrom, between lists of predictions (L, 5, 3) of the same sequences."""
+    if any(not np.array_equal(np.isnan(a), np.isnan(b)) for a, b in zip(before, after, strict=True)):
+        return float("inf")  # an atom that came or went
+    return max(float(np.nanmax(np.linalg.norm(a - b, axis=-1))) for a, b in zip(before, after, strict=True))
 
 
 def predict_structures(
@@ -48,24 +57,29 @@ def predict_structures(
     folds: Path | None,
     output: Path,
     recycles: int,
+    chunk_size: int,
+    half_stem: bool,
     threads: int,
 ) -> None:
     """Write <target>.cif beside `output`, then `output` itself: target, file, residues, plddt (mean over residues).
 
     No adapter: the model as it is; one: for every target; with `folds` (target, fold) the adapter of fold k is
-    `adapters`[k - 1], and targets of no fold are left out.
+    `adapters`[k - 1], and targets of no fold are left out. Raises TooLong, naming the target, before any is folded.
     """
     seed_everything(0, threads)
     verify(weights)
     output, dataset, rows = Path(output), Dataset(targets), []
-    for adapter, ids in _parts(dataset.ids, adapters, folds):
+    parts = _parts(dataset.ids, adapters, folds)
+    sequences = {target: dataset.read(target, rows=0).sequence for _, ids in parts for target in ids}
+    for adapter, ids in parts:
         model, _ = load_model(weights)
         if adapter:
             model = load_adapter(model, adapter)
-        model.to(device())
+        place(model, device(), half_stem)
+        require_inference(model, {target: len(sequence) for target, sequence in sequences.items()}, chunk_size)
         for target in progress(ids, len(ids), "targets folded"):
-            sequence = dataset[target].sequence
-            coordinates, plddt = fold_sequence(model, sequence, recycles)
+            sequence = sequences[target]
+            coordinates, plddt = fold_sequence(model, sequence, recycles, chunk_size)
             write_mmcif(Chain.from_atoms(target, sequence, coordinates), output.parent / f"{target}.cif", plddt)
             rows.append({"target": target, "file": f"{target}.cif", "residues": len(sequence), "plddt": plddt.mean()})
     tables.write(output, rows, ["target", "file", "residues", "plddt"])

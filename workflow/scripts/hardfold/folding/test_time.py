@@ -9,7 +9,6 @@ Shapes: B masked copies, L residues, T = L + 2 tokens, V vocabulary.
 
 import hashlib
 import math
-import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import EsmForProteinFolding
@@ -25,9 +24,10 @@ from transformers.models.esm.modeling_esm import EsmLMHead
 
 from hardfold import backbones, tables
 from hardfold.dataset import Dataset
-from hardfold.folding.adapters import AdapterError, adapted_modules
+from hardfold.folding.adapters import adapted_modules, add_lora
+from hardfold.folding.memory import require_inference
 from hardfold.folding.model import UNKNOWN, ModelError, encode, load_model
-from hardfold.folding.predict import fold_sequence
+from hardfold.folding.predict import fold_sequence, step0_difference
 from hardfold.jobs import progress
 from hardfold.structure.chain import Chain
 from hardfold.structure.write import write_mmcif
@@ -78,14 +78,7 @@ def add_stem_adapter(model: EsmForProteinFolding, rank: int, alpha: float) -> Pe
     """The model with LoRA on every linear layer of its stem's blocks, and nothing else trainable; B starts at zero."""
     layers = [name for name, module in model.esm.encoder.layer.named_modules() if isinstance(module, nn.Linear)]
     layers = [f"esm.encoder.layer.{name}" for name in layers]
-    if wrong := set(layers) ^ {name for name, _ in model.named_modules() if re.fullmatch(LINEARS, name)}:
-        raise AdapterError(f"the adapter reaches {sorted(wrong)} otherwise than meant")
-    adapted = get_peft_model(model, LoraConfig(r=rank, lora_alpha=alpha, target_modules=LINEARS))
-    expected = {f"base_model.model.{name}.lora_{half}.default.weight" for name in layers for half in "AB"}
-    trained = {name for name, parameter in adapted.named_parameters() if parameter.requires_grad}
-    if wrong := trained ^ expected:
-        raise AdapterError(f"trained though they should not be, or the reverse: {', '.join(sorted(wrong))}")
-    return adapted.eval()  # no dropout: ESM-2 has none
+    return add_lora(model, LINEARS, layers, rank=rank, alpha=alpha).eval()  # no dropout: ESM-2 has none
 
 
 class SequenceTask:
@@ -182,13 +175,14 @@ def predict_test_time(
     output: Path,
     settings: Mapping,
     recycles: int,
+    chunk_size: int,
     threads: int,
 ) -> None:
     """Write to the folder `output`: steps.tsv (COLUMNS, a row a target and candidate), steps/<step>/<target>.cif, and
     of the steps chosen <target>.cif and predictions.tsv; adaptation.json records the run.
 
     settings: the configuration's folding.test_time. Of `targets` only sequences are read. The adapter starts anew for
-    every target.
+    every target. The stem, which is trained, computes in fp32. Raises TooLong, naming a target that cannot be folded.
     """
     start, output = time.monotonic(), Path(output)
     seed_everything(seed, threads)
@@ -198,8 +192,9 @@ def predict_test_time(
     model.to(device())
     dataset = Dataset(targets)
     sequences = {target: dataset.read(target, rows=0).sequence for target in dataset.ids}
+    require_inference(model, {target: len(sequence) for target, sequence in sequences.items()}, chunk_size)
     shortest = sorted(sequences, key=lambda target: (len(sequences[target]), target))[:STEP0_TARGETS]
-    untouched = {target: fold_sequence(model, sequences[target], recycles)[0] for target in shortest}
+    untouched = {target: fold_sequence(model, sequences[target], recycles, chunk_size)[0] for target in shortest}
     adapted = add_stem_adapter(model, settings["rank"], settings["alpha"])
     initial, rows, shift = trained_state(adapted), [], 0.0
     for target in progress(dataset.ids, len(dataset.ids), "targets adapted to"):
@@ -207,9 +202,9 @@ def predict_test_time(
         task = SequenceTask(model, target, sequences[target], seed, settings["mask_fraction"])
         candidates = []
         for figures in adapt(adapted, head, task, target, settings):
-            coordinates, plddt = fold_sequence(adapted, sequences[target], recycles)
+            coordinates, plddt = fold_sequence(adapted, sequences[target], recycles, chunk_size)
             if figures["step"] == 0 and target in untouched:
-                shift = max(shift, float(np.nanmax(np.abs(coordinates - untouched[target]))))
+                shift = max(shift, step0_difference([untouched[target]], [coordinates]))
             file = f"steps/{figures['step']}/{target}.cif"
             write_mmcif(Chain.from_atoms(target, sequences[target], coordinates), output / file, plddt)
             facts = {"target": target, "file": file, "residues": len(sequences[target]), "plddt": float(plddt.mean())}

@@ -3,42 +3,40 @@
 import time
 from pathlib import Path
 
-from torch.utils.data import DataLoader
-
 from hardfold import backbones
-from hardfold.folding.finetune import HISTORY, Recorder
 from hardfold.folding.model import build_model, folding_config, save_model
-from hardfold.folding.module import ChainSet, Crops, FoldingModule, collate, plan_steps
+from hardfold.folding.module import HISTORY, ChainSet, Crops, FoldingModule
 from hardfold.pretraining.data import load_stretches
 from hardfold.tables import write_json
-from hardfold.trainer import ProgressLog, build_trainer, warmup_cosine
+from hardfold.trainer import ProgressLog, build_trainer
 from hardfold.training import History, count_parameters, device, seed_everything
+
+# What fine-tuning lets its users choose.
+FIXED = {"schedule": "cosine", "accumulate_batches": 1, "patience": 0, "precision": "32-true"}
 
 
 class PretrainingModule(FoldingModule):
     """FAPE without a clamp at first (clamped, an untrained model gets no gradient), mixed after `clamp_from` steps;
     the learning rate falls as a cosine to a tenth."""
 
-    def __init__(self, model, *, settings: dict):
-        own = ("fape", "fape_clamped", "confidence", "contact")
+    def __init__(self, model, train, validation, history, *, settings: dict, seed: int):
         super().__init__(
             model,
-            weights={name: settings[name] for name in own},
+            train,
+            validation,
+            history,
+            weights={name: settings[name] for name in ("fape", "fape_clamped", "confidence", "contact")}
+            | {"fape_blocks": ()},
+            settings=settings | {"batch_size": settings["batch"]} | FIXED,
             recycles=settings["recycles"],
-            learning_rate=settings["learning_rate"],
-            warmup=settings["warmup"],
+            chunk_size=0,
+            seed=seed,
         )
-        self.settings = settings
 
     def training_step(self, batch, index):
         clamped = self.settings["fape_clamped"] if self.global_step >= self.settings["clamp_from"] else 0.0
         self.weights = {**self.weights, "fape_clamped": clamped}
         return super().training_step(batch, index)
-
-    def configure_optimizers(self):
-        optimizers = super().configure_optimizers()
-        schedule = warmup_cosine(optimizers["optimizer"], self.settings["warmup"], self.settings["steps"])
-        return {**optimizers, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 def train_folding_model(
@@ -66,16 +64,15 @@ def train_folding_model(
     chains = {group: ChainSet(load_stretches(data, group)) for group in ("train", "validation")}
     held_out = chains["validation"]
     chains["validation"] = ChainSet({id: held_out[id] for id in held_out.ids[: settings["validation_chains"]]})
-    lengths = [len(chains["train"][key].sequence) for key in chains["train"].ids]
-    plan = plan_steps(lengths, settings["steps"], settings["batch"], settings["crop"], seed)
-    loader = DataLoader(Crops(chains["train"], settings["crop"]), batch_sampler=plan, collate_fn=collate)
-    module = PretrainingModule(model, settings=settings).train()
     folder.mkdir(parents=True, exist_ok=True)
     history = History(folder / "history.csv", HISTORY)
-    recorder = Recorder(history, chains["validation"], settings["validate_every"], settings["steps"])
+    crops = [Crops(chains["train"], settings["crop"]), Crops(chains["validation"])]
+    module = PretrainingModule(model, *crops, history, settings=settings, seed=seed).train()
     start = time.monotonic()
-    trainer = build_trainer(max_epochs=1, callbacks=[recorder, ProgressLog(name)])
-    trainer.fit(module, loader)
+    trainer = build_trainer(
+        max_steps=settings["steps"], callbacks=[ProgressLog(name)], reload_dataloaders_every_n_epochs=1
+    )
+    trainer.fit(module)
     seconds = time.monotonic() - start
     save_model(model, folder, half=True)
     last = history.rows[-1]

@@ -1,0 +1,101 @@
+"""Estimates of memory against what is really held, and chains that do not fit."""
+
+import pytest
+import torch
+from torch.distributed._tools.mem_tracker import MemTracker
+
+from hardfold.folding import memory
+from hardfold.folding.adapters import LAYERS, add_adapter
+from hardfold.folding.memory import TooLong, inference_bytes, require_inference, require_training, training_bytes
+from hardfold.folding.model import build_model, checkpoint_blocks, encode, fold, folding_config
+from hardfold.folding.module import loss_parts
+
+WEIGHTS = {"fape": 1.0, "fape_clamped": 0.5, "fape_blocks": [], "confidence": 0.1, "contact": 0.3}
+
+
+@pytest.fixture(scope="module")
+def model():
+    """Pairs as wide as the published small model's: in narrower ones the heads' 64 bins take more than all else."""
+    torch.manual_seed(0)
+    sizes = {
+        "sequence_dim": 32,
+        "pairwise_dim": 32,
+        "ipa_dim": 8,
+        "resnet_dim": 16,
+        "num_blocks": 2,
+        "num_heads_ipa": 4,
+    }
+    trunk = {"num_blocks": 2, "sequence_state_dim": 32, "pairwise_state_dim": 32, "sequence_head_width": 8}
+    trunk |= {"pairwise_head_width": 8, "structure_module": sizes}
+    stem = {"num_hidden_layers": 1, "hidden_size": 16, "num_attention_heads": 2}
+    return build_model(folding_config(stem, trunk, 16)).eval()
+
+
+def held(call):
+    """The most bytes that tensors held at once in `call`, beyond those before it."""
+    tracker = MemTracker()
+    with tracker:
+        call()
+    return tracker.get_tracker_snapshot("peak")[torch.device("cpu")]["Total"]
+
+
+def inputs(length, batch_size=1):
+    return dict(zip(("aatype", "mask", "residue_index"), encode(["A" * length] * batch_size), strict=True))
+
+
+@pytest.mark.parametrize(("length", "chunk_size"), [(48, 0), (96, 0), (96, 16)])
+def test_folding_takes_what_is_estimated(model, length, chunk_size):
+    with torch.no_grad():
+        measured = held(lambda: fold(model, inputs(length), 0, chunk_size))
+    assert 0.8 < inference_bytes(model.config, length, chunk_size) / measured < 1.4
+
+
+@pytest.mark.parametrize(("length", "blocks", "checkpointing"), [(32, 1, False), (48, 2, False), (48, 2, True)])
+def test_training_takes_what_is_estimated(model, length, blocks, checkpointing):
+    adapter = {"layers": list(LAYERS), "rank": 2, "alpha": 2, "dropout": 0.0, "train_confidence": False}
+    trained = add_adapter(build_model(model.config), mode="lora", blocks=blocks, **adapter)
+    if checkpointing:
+        checkpoint_blocks(trained)
+    batch = inputs(length, 2)
+    batch |= {"coordinates": torch.randn(2, length, 5, 3), "resolved": torch.ones(2, length, dtype=torch.bool)}
+
+    def step():
+        sum(part.sum() for part in loss_parts(fold(trained, batch, 0), batch, WEIGHTS).values()).backward()
+
+    measured = held(step)
+    estimate = training_bytes(model.config, length, batch_size=2, blocks=blocks, checkpointing=checkpointing)
+    assert 0.8 < estimate / measured < 1.6
+
+
+def test_smaller_chunks_and_checkpoints_take_less(model):
+    sizes = [inference_bytes(model.config, 256, chunk) for chunk in (16, 128, 256, 0)]
+    assert sizes[0] < sizes[1] < sizes[2] == sizes[3]
+    plain, spared = (
+        training_bytes(model.config, 64, batch_size=4, blocks=4, checkpointing=checkpointing)
+        for checkpointing in (False, True)
+    )
+    assert spared < plain / 2
+
+
+def test_the_longest_chain_that_does_not_fit_is_named(model, monkeypatch):
+    free = inference_bytes(model.config, 100, 0)
+    monkeypatch.setattr(memory, "free_bytes", lambda place: free)
+    require_inference(model, {"1abc_A": 100, "2abc_A": 50}, 0)
+    with pytest.raises(TooLong, match=r"^2abc_A \(and 1 more chains\): folding 300 residues needs about .* are free"):
+        require_inference(model, {"1abc_A": 101, "2abc_A": 300, "3abc_A": 99}, 0)
+    require_inference(model, {"2abc_A": 101}, 16)
+
+
+def test_training_is_refused_by_the_crop(model, monkeypatch):
+    settings = {"crop": 40, "batch_size": 2, "activation_checkpointing": False}
+    free = training_bytes(model.config, 40, batch_size=2, blocks=1, checkpointing=False)
+    monkeypatch.setattr(memory, "free_bytes", lambda place: free)
+    require_training(model, {"1abc_A": 5000}, settings, 1)
+    with pytest.raises(TooLong, match=r"^1abc_A: training on batches of 2 times 41 residues needs about"):
+        require_training(model, {"1abc_A": 5000}, settings | {"crop": 41}, 1)
+    with pytest.raises(TooLong, match="1abc_A"):
+        require_training(model, {"1abc_A": 5000}, settings, 2)
+
+
+def test_what_is_free_is_no_more_than_the_machine_has():
+    assert 0 < memory.free_bytes(torch.device("cpu")) <= memory.psutil.virtual_memory().total
