@@ -254,28 +254,30 @@ def score_predictions(
 ) -> None:
     """One row a target and unit of the natives folder (<target>.cif, units.tsv, targets.tsv), predicted by one run.
 
-    Where `predictions` name no file for a target its scores are empty. ScoreError where they lack a target, unless the
-    arm is one of only some.
+    Where `predictions` (target, file, plddt) name no file for a target its scores are empty, and so is its pLDDT where
+    they name none. ScoreError where they lack a target, unless the arm is one of only some.
     """
     facts = unit_facts(natives, alignments, audit)
-    files = tables.read(predictions, ["target", "file"], key="target").set_index("target")["file"]
+    predicted = tables.read(predictions, ["file", "plddt"], key="target").set_index("target")
     units = read_units(Path(natives) / "units.tsv")
-    absent = sorted(set(units) - set(files.index))
+    absent = sorted(set(units) - set(predicted.index))
     if absent and arm not in PARTIAL:
         raise ScoreError(f"{predictions}: no prediction of {', '.join(absent)}")
     rows, targets = [], sorted(set(units) - set(absent))
     for target in progress(targets, len(targets), "targets scored"):
         native = read_model(Path(natives) / f"{target}.cif")
-        path = files[target] and Path(predictions).parent / files[target]
-        model, measured = paired_ca(read_model(path), native) if path else (None, native.coordinates[:, 1])
+        file, plddt = predicted.loc[target, ["file", "plddt"]]
+        path = Path(predictions).parent / file
+        model, measured = paired_ca(read_model(path), native) if file else (None, native.coordinates[:, 1])
         for unit, ranges in units[target].items():
             part = only(measured, ranges)
             row = {"target": target, "unit": unit, "arm": arm, "seed": seed, **facts[target, unit]}
             resolved = np.isfinite(part).all(axis=1)
             row["residues"] = int(resolved.sum())
-            if path:
-                plddt = read_plddt(path, len(part))[resolved]
-                row |= score(model, part) | {"plddt": np.nanmean(plddt) if np.isfinite(plddt).any() else None}
+            if file:
+                row |= score(model, part)
+            if plddt:
+                row["plddt"] = np.nanmean(read_plddt(path, len(part))[resolved])
             rows.append(row)
     tables.write(output, rows, COLUMNS)
 
