@@ -197,7 +197,7 @@ def test_blocks_count_as_weighted():
     values = torch.tensor([[1.0, 10.0], [2.0, 20.0], [6.0, 60.0]])
     assert losses.weighted_blocks(values).tolist() == [3, 30]
     assert losses.weighted_blocks(values, [1, 0, 3]).tolist() == [4.75, 47.5]
-    with pytest.raises(ValueError, match=r"losses\.fape_blocks: 2 weights, the structure module has 3 blocks"):
+    with pytest.raises(ValueError, match=r"losses\.fape_blocks: 2 weights, but the structure module has 3"):
         losses.weighted_blocks(values, [1, 1])
 
 

@@ -1,8 +1,12 @@
 """Estimates of memory against what is really held, and chains that do not fit."""
 
+import weakref
+
 import pytest
 import torch
-from torch.distributed._tools.mem_tracker import MemTracker
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakIdKeyDictionary
 
 from hardfold.folding import memory
 from hardfold.folding.adapters import LAYERS, add_adapter
@@ -31,12 +35,33 @@ def model():
     return build_model(folding_config(stem, trunk, 16)).eval()
 
 
+class Held(TorchDispatchMode):
+    """Counts the bytes of tensors made since it began: those that live, and the most that did at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.storages, self.now, self.peak = WeakIdKeyDictionary(), 0, 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), settings=None):
+        result = function(*arguments, **(settings or {}))
+        for tensor in tree_leaves(result):
+            storage = tensor.untyped_storage() if isinstance(tensor, torch.Tensor) else None
+            if storage is not None and storage not in self.storages:
+                self.storages[storage] = storage.nbytes()
+                self.now += storage.nbytes()
+                weakref.finalize(storage, self.free, storage.nbytes())
+        self.peak = max(self.peak, self.now)
+        return result
+
+    def free(self, size):
+        self.now -= size
+
+
 def held(call):
-    """The most bytes that tensors held at once in `call`, beyond those before it."""
-    tracker = MemTracker()
-    with tracker:
+    """The most bytes that tensors of `call` took at once."""
+    with Held() as mode:
         call()
-    return tracker.get_tracker_snapshot("peak")[torch.device("cpu")]["Total"]
+    return mode.peak
 
 
 def inputs(length, batch_size=1):

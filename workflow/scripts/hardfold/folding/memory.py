@@ -1,9 +1,9 @@
 """The memory that folding or training on a chain takes, estimated before the work begins.
 
 Counted in tensors over pairs (L, L, pair width) and over triples (L, L, L, heads), fp32, which outgrow all else. How
-many of them was measured on a CPU (docs/benchmarks/folding_memory.md): folding within 10 % of the peak of the process,
-training within 20 % where that was above 250 MB in large tensors; small ones, which the allocator scatters, take up to
-twice what is counted. L residues.
+many was measured on a CPU (docs/benchmarks/folding_memory.md): folding came within 10 % of the process's peak, training
+within 20 % where single tensors were a megabyte and more; smaller ones, which the allocator scatters, took up to twice
+what is counted. L residues.
 """
 
 from collections.abc import Mapping
