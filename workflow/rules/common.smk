@@ -1,8 +1,6 @@
 # What every stage shares: the checked configuration, the shards, the names of experiments and arms.
 import re
 
-from snakemake.logging import logger
-
 from hardfold.config import (
     ConfigError,
     check,

@@ -1,7 +1,8 @@
 from hardfold.folding.finetune import finetune
-from hardfold.jobs import start_log
+from hardfold.jobs import claim_gpus, start_log
 
 start_log(snakemake.log[0])
+claim_gpus(snakemake.resources.gpu)
 finetune(
     arm=snakemake.wildcards.arm,
     seed=int(snakemake.wildcards.seed),
