@@ -2,10 +2,11 @@
 
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
-from submitted import CHANGE, TARGETS, TIMEOUT
+from submitted import TIMEOUT, Submitted
 from tiny_run import ROOT, build_folder, command, environment, needs_search_tools
 
 HERE = Path(__file__).parent
@@ -17,8 +18,7 @@ pytestmark = [
 
 INSIDE = """
 ip link set lo up
-[ "$(ls /sys/class/net 2>/dev/null | wc -l)" -le 1 ] || ip -brief link
-! ip route get 192.0.2.1 2>/dev/null || exit 3
+! ip route get 192.0.2.1 2>/dev/null || exit 3  # the network must be gone
 bash "$1/start.sh" "$2" || exit
 trap 'bash "$1/stop.sh" "$2"' EXIT
 shift 2
@@ -27,33 +27,19 @@ shift 2
 
 
 def test_every_step_after_the_downloads_runs_without_a_network(tmp_path):
-    folder = tmp_path / "run"
-    folder.mkdir()
-    build_folder(folder)
-    fetch = command(
-        folder, "--cores", "2", "--until", "download_structures", "fetch_weights", "--", *TARGETS, change=CHANGE
-    )
-    subprocess.run(fetch, check=True, capture_output=True, env=environment(), cwd=ROOT)
-    words = [
-        "--profile",
-        ROOT / "profiles/slurm-squeue",
-        "--jobs",
-        "3",
-        "--slurm-init-seconds-before-status-checks",
-        "3",
-    ]
-    submit = command(folder, *words, "--latency-wait", "10", "--", *TARGETS, change=CHANGE)
-    run = subprocess.run(
-        ["unshare", "--net", "bash", "-c", INSIDE, "inside", HERE, tmp_path / "slurm", *submit],
-        capture_output=True,
-        text=True,
-        env=environment(),
-        cwd=ROOT,
-        timeout=TIMEOUT,
-    )
-    if run.returncode == 77:
-        pytest.skip(run.stderr.strip())
-    said = run.stdout + run.stderr
-    assert run.returncode == 0, said[-6000:]
-    assert "download_structures" not in said and "has been submitted with SLURM jobid" in said
-    assert all((folder / target).is_file() for target in TARGETS)
+    run = Submitted(build_folder(tmp_path))
+    fetch = ["--cores", "2", "--until", "download_structures", "fetch_weights", "--", *run.targets]
+    subprocess.run(command(run.folder, *fetch, change=run.change), check=True, env=environment(), cwd=ROOT)
+    inside = ["unshare", "--net", "bash", "-c", INSIDE, "inside", HERE, tmp_path / "slurm", *run.words()]
+    pipes = {"capture_output": True, "text": True, "env": environment(), "cwd": ROOT, "timeout": TIMEOUT}
+    began = time.monotonic()
+    done = subprocess.run(inside, **pipes)
+    if done.returncode == 77:
+        pytest.skip(done.stderr.strip())
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said[-6000:]
+    assert "rule download_structures" not in said and "rule fetch_weights" not in said
+    assert all((run.folder / target).is_file() for target in run.targets)
+    run.log.write_text(said)
+    run.seconds = time.monotonic() - began
+    run.record("nodes without a network", "every step after the downloads passed")
