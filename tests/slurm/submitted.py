@@ -47,8 +47,15 @@ class Submitted:
     def start(self, *arguments: str) -> "Submitted":
         self.began = time.monotonic()
         with open(self.log, "w") as log:
-            pipes = {"stdout": log, "stderr": subprocess.STDOUT}
-            self.process = subprocess.Popen(self.words(*arguments), env=environment(), cwd=ROOT, **pipes)
+            self.process = subprocess.Popen(
+                self.words(*arguments),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment(),
+                cwd=ROOT,
+                # What runs in the background of a shell ignores it, and so would its children.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            )
         return self
 
     def jobs(self, rule: str = "", *states: str) -> list[str]:
