@@ -58,12 +58,15 @@ class Submitted:
             )
         return self
 
-    def jobs(self, rule: str = "", *states: str) -> list[str]:
-        """Slurm's ids of this run's jobs of a rule, by default those that are queued or running."""
-        words = ["squeue", "--noheader", "--format=%i|%k|%Z", f"--states={','.join(states) or 'PENDING,RUNNING'}"]
+    def queue(self, rule: str, states: str) -> list[list[str]]:
+        """Slurm's id and requested memory of this run's jobs of a rule, in the order of their submission."""
+        words = ["squeue", "--noheader", "--sort=i", "--format=%i|%m|%k|%Z", f"--states={states}"]
         lines = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
         jobs = [line.split("|") for line in lines]
-        return [id for id, comment, place in jobs if comment.startswith(f"rule_{rule}") and place == str(self.folder)]
+        return [job[:2] for job in jobs if job[2].startswith(f"rule_{rule}") and job[3] == str(self.folder)]
+
+    def jobs(self, rule: str = "", states: str = "PENDING,RUNNING") -> list[str]:
+        return [id for id, _ in self.queue(rule, states)]
 
     def wait_until_running(self, rule: str) -> str:
         wait_for(lambda: self.jobs(rule, "RUNNING") or self.process.poll() is not None, f"{rule} runs", TIMEOUT)
