@@ -3,7 +3,11 @@
 set -u
 folder=$1
 alive() { kill -0 "$1" 2>/dev/null; }
-alive "$(cat "$folder/pids/slurmctld.pid" 2>/dev/null)" && scancel --user=root
+if alive "$(cat "$folder/pids/slurmctld.pid" 2>/dev/null)"; then
+    scancel --user=root
+    # Without slurmd a job's processes would go on.
+    for _ in $(seq 100); do [ -n "$(squeue --noheader)" ] || break; sleep 0.2; done
+fi
 for daemon in slurmd slurmctld slurmdbd mariadbd munged; do
     pid=$(cat "$folder/pids/$daemon.pid" 2>/dev/null) || continue
     # A process of that name: the number may be another's by now.
