@@ -3,6 +3,7 @@ import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 from snakemake.utils import min_version
 
 min_version("9.0")
@@ -19,9 +20,10 @@ sys.path.insert(0, str(Path(workflow.current_basedir.path, "workflow/scripts")))
 
 
 from hardfold.jobs import gpu_slots, quality_note
+from hardfold.takeover import RunError, take_over
 
 
-# Local runs share one GPU unless --resources gpu=N says otherwise; clusters count per job.
+# Local runs have a GPU a job unless --resources gpu=N says otherwise; clusters count per job.
 resource_scopes:
     gpu="local",
 
@@ -41,6 +43,16 @@ include: "workflow/rules/folding.smk"
 include: "workflow/rules/scoring.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/pretraining.smk"
+
+
+onstart:
+    try:
+        # In the place of Snakemake's own lock (nolock in profiles/default), which would outlive a killed run.
+        workflow.run_lock = take_over(
+            Path.cwd(), workflow.executor_plugin.name, logger.warning
+        )
+    except RunError as fault:
+        raise WorkflowError(str(fault)) from None
 
 
 onsuccess:

@@ -1,7 +1,12 @@
 """Shards, library hashes, resources and progress."""
 
+import contextlib
 import logging
 import os
+import subprocess
+import sys
+
+import pytest
 
 from hardfold import jobs
 
@@ -55,8 +60,61 @@ def test_progress_yields_all_and_logs_an_estimate(caplog):
     assert "letters: 3 of 3 in" in caplog.text
 
 
-def test_one_job_has_the_gpu_and_without_one_cores_are_the_limit(tmp_path):
-    assert jobs.gpu_slots(tmp_path) == os.cpu_count()
-    (tmp_path / "nvidia0").touch()
-    (tmp_path / "nvidia1").touch()
-    assert jobs.gpu_slots(tmp_path) == 1
+def test_runtime_grows_with_the_work_and_the_attempt():
+    shards = {"small": ["a"], "large": list("abcdefghi")}
+    minutes = jobs.runtime(10, 1.5, shards.__getitem__)
+    assert [minutes("small", 1), minutes("large", 1), minutes("large", 3)] == [12, 24, 96]
+
+
+@pytest.fixture
+def gpus(tmp_path, monkeypatch):
+    """Put so many GPUs into a /dev of the test's own, with no choice made among them."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+    def put(count):
+        for number in range(count):
+            (tmp_path / f"nvidia{number}").touch()
+        return tmp_path
+
+    return put
+
+
+@pytest.mark.parametrize(("count", "slots"), [(0, os.cpu_count()), (1, 1), (3, 3)])
+def test_a_job_a_gpu_and_without_one_a_job_a_core(gpus, count, slots):
+    assert jobs.gpu_slots(gpus(count)) == slots
+
+
+@pytest.mark.parametrize(("chosen", "slots"), [("2", 1), ("0,1", 1), ("", os.cpu_count())])
+def test_chosen_gpus_belong_to_one_job(gpus, monkeypatch, chosen, slots):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+    assert jobs.gpu_slots(gpus(3)) == slots
+
+
+def claim(devices, locks, counts):
+    """What each of several processes gets, one after the other, all still alive."""
+    code = (
+        "import os, sys; from hardfold.jobs import claim_gpus; claim_gpus(*map(int, sys.argv[1:2]), *sys.argv[2:]);"
+        "print(os.environ.get('CUDA_VISIBLE_DEVICES'), flush=True); sys.stdin.read()"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(jobs.LIBRARY.parent)}
+    with contextlib.ExitStack() as alive:
+        seen = []
+        for count in counts:
+            words = [sys.executable, "-c", code, str(count), str(devices), str(locks)]
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+            process = alive.enter_context(subprocess.Popen(words, env=environment, **pipes))
+            seen.append(process.stdout.readline().strip())
+        return seen
+
+
+def test_each_job_gets_a_gpu_of_its_own(gpus):
+    folder = gpus(3)
+    assert claim(folder, folder, [1, 2]) == ["0", "1,2"]
+    # More jobs than GPUs share them evenly; what processes that ended had is free again.
+    assert claim(folder, folder, [1] * 5) == ["0", "1", "2", "0", "1"]
+
+
+def test_a_clusters_choice_and_a_single_gpu_stay(gpus, monkeypatch):
+    assert claim(gpus(1), gpus(1), [1]) == ["None"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+    assert claim(gpus(3), gpus(3), [1, 1]) == ["7", "7"]

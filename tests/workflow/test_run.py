@@ -1,13 +1,7 @@
-"""The real Snakefile on a tiny configuration: from structures to the report, then nothing to be done.
+"""The real Snakefile on a tiny configuration: from structures to the report, then nothing to be done."""
 
-Real chains and the real pool's sequences, fewer of them; models of the right architectures with untrained weights.
-"""
-
-import gzip
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,101 +10,24 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from tiny_run import CHAINS, ROOT, TARGETS, build_folder, command, environment, needs_search_tools
 
-from hardfold import backbones
 from hardfold.contact.keys import BASELINES
 from hardfold.dataset import Dataset
-from hardfold.folding.model import build_model, save_model, tiny_config
 from hardfold.jobs import gpu_slots
 
-ROOT = Path(__file__).parents[2]
-pytestmark = [
-    pytest.mark.workflow,
-    pytest.mark.skipif(
-        not (shutil.which("hhblits") and shutil.which("mmseqs")), reason="HH-suite or MMseqs2 is not installed"
-    ),
-]
-
-CHAINS, TARGETS, SEQUENCES = 14, 4, 120
-
-OPTIONS = {
-    "shard_size": 6,
-    "inputs": {"chains": "chains.tsv", "targets": "targets.tsv"},
-    "alignments": {"pool": "pool.fasta", "cache": "cache", "iterations": 1},
-    "splits": {"validation": 0.2, "test": 0.2},
-    "weights": {"folder": "models"},
-    "experiments": {
-        "defaults": {
-            "esm2_name": "esm2_t2_tiny",
-            "esm_msa_name": "esm_msa1b_t2_tiny",
-            "num_msa_rows": 4,
-            "num_layers_to_freeze_esm2": 1,
-            "num_layers_to_freeze_msa": 2,
-            "fusion_dim": 8,
-            "fusion_num_layers": 1,
-            "fusion_num_heads": 2,
-            "num_epochs": 1,
-        },
-    },
-    "folding": {
-        "model": "esmfold_tiny",
-        "arms": [
-            *["disjoint", "leave_one_out", "test_time", "test_time_oracle", "memorisation"],
-            *["control_shuffled_labels", "nearest_training"],
-        ],
-        "seeds": [1],
-        "leave_one_out": {"folds": 2},
-        "test_time": {"language_model": "esm2_t1_tiny", "steps": 2, "every": 1, "batch_size": 1},
-        "adapter": {"blocks": 2, "rank": 2, "alpha": 2},
-        "training": {"steps": 3, "warmup": 1, "batch_size": 2, "crop": 24, "validate_every": 2},
-        "recycles": 0,
-    },
-    "scoring": {"random_walks": 3, "bootstrap": 200},
-}
+pytestmark = [pytest.mark.workflow, needs_search_tools]
 
 
 def snakemake(folder: Path, *arguments: str, change: dict | None = None) -> subprocess.CompletedProcess:
     """Run the real Snakefile in `folder`; `change` is merged over the tiny configuration."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    (folder / "change.yaml").write_text(yaml.safe_dump(change or {}))
-    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder]
-    command += ["--configfile", folder / "tiny.yaml", folder / "change.yaml", "--cores", "2", *arguments]
-    return subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment)
+    words = command(folder, "--cores", "2", *arguments, change=change)
+    return subprocess.run(words, capture_output=True, text=True, env=environment())
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A working directory of its own with a small part of the embedded data and untrained models."""
-    folder = tmp_path_factory.mktemp("run")
-    for name in ("config", "resources"):
-        (folder / name).symlink_to(ROOT / name)
-    demo = ROOT / "resources/demo"
-    chains = pd.read_csv(demo / "chains.tsv", sep="\t", dtype=str, keep_default_na=False).head(CHAINS)
-    # One chain whose file is not in the mirror: it must be reported, not stop the run.
-    chains.loc[len(chains)] = {"chain": "9zzz_A"}
-    chains.fillna("").to_csv(folder / "chains.tsv", sep="\t", index=False)
-    targets = pd.read_csv(demo / "targets.tsv", sep="\t", dtype=str, keep_default_na=False)
-    targets.groupby("class").head(TARGETS // 2).to_csv(folder / "targets.tsv", sep="\t", index=False)
-    with gzip.open(demo / "pool.fasta.gz", "rt") as pool:
-        (folder / "pool.fasta").write_text("".join(pool.readline() for _ in range(2 * SEQUENCES)))
-    models = folder / "models"
-    models.mkdir()
-    torch.manual_seed(0)
-    backbones.save(backbones.build_esm2(2, 16, 2)[0], models / "esm2_t2_tiny.pt")
-    backbones.save(backbones.build_esm2(3, 16, 2)[0], models / "esm2_t3_tiny.pt")
-    backbones.save(backbones.build_esm_msa(2, 16, 2)[0], models / "esm_msa1b_t2_tiny.pt")
-    stem, folding = backbones.build_esm2(1, 8, 2)[0], build_model(tiny_config())
-    backbones.save(stem, models / "esm2_t1_tiny.pt")
-    state = backbones.to_transformers(stem.state_dict())
-    folding.load_state_dict({name: value for name, value in state.items() if name.startswith("esm.")}, strict=False)
-    save_model(folding, models / "esmfold_tiny")
-    # --configfile merges over the embedded default: its experiments stay, exp6 gets the larger of the two.
-    OPTIONS["experiments"]["runs"] = {
-        "exp4": {"devices": 2},
-        "exp6": {"esm2_name": "esm2_t3_tiny", "num_layers_to_freeze_esm2": 2},
-    }
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(OPTIONS))
-    return folder
+    return build_folder(tmp_path_factory.mktemp("run"))
 
 
 @pytest.fixture(scope="module")
@@ -259,15 +176,8 @@ with SnakemakeApi(OutputSettings(quiet={"all"})) as api:
 def test_a_training_asks_for_what_its_devices_need(folder):
     change = {"experiments": {"runs": {"exp4": {"devices": 2, "num_workers": 1}}}}
     (folder / "change.yaml").write_text(yaml.safe_dump(change))
-    command = [
-        sys.executable,
-        "-c",
-        RESOURCES,
-        ROOT / "Snakefile",
-        folder,
-        "results/experiments/exp4/model.safetensors",
-    ]
-    job = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
+    words = [sys.executable, "-c", RESOURCES, ROOT / "Snakefile", folder, "results/experiments/exp4/model.safetensors"]
+    job = json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
     assert {key: job[key] for key in ("threads", "gpu", "mem_mb")} == {"threads": 4, "gpu": 2, "mem_mb": 8000}
 
 

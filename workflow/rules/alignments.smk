@@ -52,7 +52,8 @@ rule search_alignments:
     resources:
         # Doubled at each attempt: a search that is killed for memory takes the job with it on a cluster.
         mem_mb=memory(8000),
-        runtime=runtime(720),
+        # hhblits takes minutes a chain.
+        runtime=runtime(30, 7, shard_records),
     params:
         options={
             "database": DATABASE,

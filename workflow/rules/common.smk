@@ -1,8 +1,6 @@
 # What every stage shares: the checked configuration, the shards, the names of experiments and arms.
 import re
 
-from snakemake.logging import logger
-
 from hardfold.arms import WITHOUT_FINETUNING, finetuning_runs, prediction_runs
 from hardfold.config import (
     ConfigError,

@@ -17,7 +17,7 @@ rule build_dataset:
     threads: 1
     resources:
         mem_mb=memory(2000),
-        runtime=runtime(60),
+        runtime=runtime(10, 0.5, shard_records),
     params:
         options=config["dataset"],
         library=library("dataset"),

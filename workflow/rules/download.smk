@@ -11,12 +11,14 @@ rule download_structures:
         "results/logs/download_structures/{shard}.log",
     benchmark:
         "results/benchmarks/download_structures/{shard}.tsv"
+    # Where Snakemake runs: the nodes of a cluster need no network.
+    localrule: True
     conda:
         "../../envs/hardfold.yaml"
     threads: 1
     resources:
         mem_mb=memory(1000),
-        runtime=runtime(60),
+        runtime=runtime(10, 0.5, shard_records),
     params:
         records=shard_records,
         mirror=mirrors(config),

@@ -20,7 +20,7 @@ rule build_splits:
     threads: 8
     resources:
         mem_mb=memory(4000),
-        runtime=runtime(240),
+        runtime=runtime(60, 0.01, lambda wildcards: RECORDS),
     params:
         # Chains that the configuration lists are in no file.
         chains=lambda wildcards, input: input.chains or config["inputs"]["chains"],

@@ -18,7 +18,7 @@ rule extract_structures:
     threads: 1
     resources:
         mem_mb=memory(2000),
-        runtime=runtime(30),
+        runtime=runtime(10, 0.2, shard_records),
     params:
         records=shard_records,
         limits=config["structures"],

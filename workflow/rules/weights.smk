@@ -12,6 +12,8 @@ rule fetch_weights:
         "results/logs/fetch_weights/{model}.log",
     benchmark:
         "results/benchmarks/fetch_weights/{model}.tsv"
+    # Where Snakemake runs, as in download_structures.
+    localrule: True
     conda:
         "../../envs/hardfold.yaml"
     threads: 1

@@ -1,7 +1,8 @@
 from hardfold.contact.embed import embed_chains
-from hardfold.jobs import start_log
+from hardfold.jobs import claim_gpus, start_log
 
 start_log(snakemake.log[0])
+claim_gpus(snakemake.resources.gpu)
 splits = snakemake.params.splits
 embed_chains(
     embedding=snakemake.params.embedding,

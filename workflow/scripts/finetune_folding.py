@@ -2,9 +2,10 @@ from pathlib import Path
 
 from hardfold.dataset import Dataset
 from hardfold.folding.finetune import finetune
-from hardfold.jobs import start_log
+from hardfold.jobs import claim_gpus, start_log
 
 start_log(snakemake.log[0])
+claim_gpus(snakemake.resources.gpu)
 finetune(
     arm=snakemake.wildcards.arm,
     seed=int(snakemake.wildcards.seed),

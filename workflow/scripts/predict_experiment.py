@@ -1,9 +1,10 @@
 from pathlib import Path
 
 from hardfold.contact.predict import predict_experiment
-from hardfold.jobs import start_log
+from hardfold.jobs import claim_gpus, start_log
 
 start_log(snakemake.log[0])
+claim_gpus(snakemake.resources.gpu)
 predict_experiment(
     folder=Path(snakemake.input.model).parent,
     esm2=snakemake.input.esm2,

@@ -1,9 +1,10 @@
 from pathlib import Path
 
 from hardfold.folding.test_time import predict_test_time
-from hardfold.jobs import start_log
+from hardfold.jobs import claim_gpus, start_log
 
 start_log(snakemake.log[0])
+claim_gpus(snakemake.resources.gpu)
 predict_test_time(
     seed=int(snakemake.wildcards.seed),
     weights=snakemake.input.weights,

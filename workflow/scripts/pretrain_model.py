@@ -1,7 +1,8 @@
-from hardfold.jobs import start_log
+from hardfold.jobs import claim_gpus, start_log
 from hardfold.pretraining.train import train_model
 
 start_log(snakemake.log[0])
+claim_gpus(snakemake.resources.gpu)
 train_model(
     snakemake.wildcards.model,
     dict(snakemake.input),

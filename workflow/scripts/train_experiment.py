@@ -2,9 +2,10 @@ from pathlib import Path
 
 from hardfold.contact.train import train_experiment
 from hardfold.distributed import launch
-from hardfold.jobs import start_log
+from hardfold.jobs import claim_gpus, start_log
 
 start_log(snakemake.log[0])
+claim_gpus(snakemake.resources.gpu)
 devices = snakemake.params.options["devices"]
 launch(
     devices,

@@ -2,9 +2,12 @@
 
 import ast
 import csv
+import fcntl
 import functools
 import hashlib
+import itertools
 import logging
+import math
 import os
 import sys
 import time
@@ -19,6 +22,7 @@ DATABASE_FILES = {
 }
 LIBRARY = Path(__file__).parent
 PACKAGE = LIBRARY.name
+_CLAIMS = []  # locks of this process's GPUs
 
 
 def shards(ids: list[str], size: int, prefix: str) -> dict[str, list[str]]:
@@ -66,14 +70,46 @@ def memory(base_mb: int):
     return lambda wildcards, attempt: base_mb * 2 ** (attempt - 1)
 
 
-def runtime(base_minutes: int):
-    """Resource function: minutes, doubled on each retry."""
-    return lambda wildcards, attempt: base_minutes * 2 ** (attempt - 1)
+def runtime(base_minutes: int, each: float = 0, of=lambda wildcards: ()):
+    """Resource function: minutes, and `each` for every thing that `of(wildcards)` holds; doubled on each retry."""
+    return lambda wildcards, attempt: math.ceil(base_minutes + each * len(of(wildcards))) * 2 ** (attempt - 1)
 
 
 def gpu_slots(devices: str = "/dev") -> int:
-    """How many jobs that ask for a GPU run at once on this machine: one on its GPU, one a core where it has none."""
-    return 1 if any(Path(devices).glob("nvidia[0-9]*")) else os.cpu_count()
+    """How many jobs that ask for a GPU run at once on this machine: one on each GPU, one a core where it has none.
+
+    Those that CUDA_VISIBLE_DEVICES names, where it is set, belong to one job at a time.
+    """
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return (_gpus(devices) if chosen is None else min(1, len(chosen))) or os.cpu_count()
+
+
+def claim_gpus(count: int, devices: str = "/dev", folder: str = ".snakemake") -> None:
+    """Keep this process to `count` GPUs that no other job of this run has, until it ends; call it before torch looks.
+
+    Does nothing where there are no two to choose from, and where CUDA_VISIBLE_DEVICES is set: a cluster has chosen.
+    """
+    gpus = _gpus(devices)
+    if gpus < 2 or "CUDA_VISIBLE_DEVICES" in os.environ:
+        return
+    claimed = []
+    # A slot is held by a lock. With --resources gpu=N beyond the GPUs there are, the slots go round.
+    for slot in itertools.count():
+        handle = open(Path(folder, f"gpu{slot}.lock"), "a")  # noqa: SIM115 (held until the process ends)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.close()
+            continue
+        _CLAIMS.append(handle)
+        claimed.append(str(slot % gpus))
+        if len(claimed) == count:
+            break
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(claimed)
+
+
+def _gpus(devices: str) -> int:
+    return len(list(Path(devices).glob("nvidia[0-9]*")))
 
 
 def quality_note(path: str) -> str:

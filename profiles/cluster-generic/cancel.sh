@@ -1,0 +1,3 @@
+#!/usr/bin/env bash
+# Cancel jobs: cancel.sh ID...
+if command -v bkill >/dev/null; then exec bkill "$@"; else exec qdel "$@"; fi
