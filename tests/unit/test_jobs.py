@@ -2,6 +2,12 @@
 
 import logging
 import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
 
 from hardfold import jobs
 
@@ -60,3 +66,30 @@ def test_one_job_has_the_gpu_and_without_one_cores_are_the_limit(tmp_path):
     (tmp_path / "nvidia0").touch()
     (tmp_path / "nvidia1").touch()
     assert jobs.gpu_slots(tmp_path) == 1
+
+
+JOB = """
+import sys, time
+from hardfold.jobs import start_log
+start_log(sys.argv[1])
+print("begun")
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of its parent's end")
+def test_a_job_ends_with_snakemake(tmp_path):
+    log = tmp_path / "job.log"
+    snakemake = "import subprocess, sys; subprocess.run([sys.executable, *sys.argv[1:]])"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    parent = subprocess.Popen([sys.executable, "-c", snakemake, "-c", JOB, log], env=environment)
+    while not (log.exists() and log.read_text()):
+        time.sleep(0.01)
+    (job,) = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+    parent.kill()
+    parent.wait()
+    for _ in range(500):
+        if not Path(f"/proc/{job}/cmdline").exists() or not Path(f"/proc/{job}/cmdline").read_bytes():
+            return  # gone, or dead and not yet collected
+        time.sleep(0.01)
+    pytest.fail("the job outlived its parent")
