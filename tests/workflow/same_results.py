@@ -2,32 +2,43 @@
 
 import csv
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 # Timing and provenance: columns of tables and keys of JSON files that may differ between two runs on a CPU.
-TIMING = {"seconds", "cached", "peak_memory_mb", "residues_per_second"}
+TIMING = {"seconds", "cached", "peak_memory_mb", "residues_per_second", "tokens_per_second"}
 PROVENANCE = {"written", "host", "commit", "modified"}
 DECLARED = TIMING | PROVENANCE
+# The report's pages print these among other values: their numbers, with units of time, are not compared.
+NUMBER = re.compile(r"\d[\d.:,T+-]*(?: (?:s|min|h)\b)?(?: \d+ (?:s|min)\b)?")
 # Folders of results/ that hold no results: what jobs said and took, and what a training goes on from.
 BESIDE = {"logs", "benchmarks", "checkpoints"}
 
 
-def differences(results: Path, expected: Path, of_all: bool = True) -> list[str]:
-    """The files of two `results/` that differ; with `of_all` also those that only one of them has."""
-    here, there = ({path.relative_to(root): path for path in _files(root)} for root in (results, expected))
-    alone = [f"{path}: only in {results if path in here else expected}" for path in here.keys() ^ there.keys()]
-    differing = [
-        f"{path}: differs" for path in here.keys() & there.keys() if _content(here[path]) != _content(there[path])
-    ]
-    return sorted(differing + alone * of_all)
+def differences(results: Path, expected: Path) -> list[str]:
+    """The files of two `results/` that differ or that only one of them has."""
+    here, there = (set(map(str, _files(root))) for root in (results, expected))
+    alone = [f"{path} is in {results if path in here else expected} only" for path in sorted(here ^ there)]
+    return differing(results, expected) + alone
+
+
+def differing(results: Path, expected: Path, unfinished: Collection[str] = ()) -> list[str]:
+    """The files of both that differ, but for the files and folders that are `unfinished`."""
+    shared = set(_files(results)) & set(_files(expected))
+    return sorted(
+        str(path)
+        for path in shared
+        if not {str(path), *map(str, path.parents)} & set(unfinished)
+        and _content(results / path) != _content(expected / path)
+    )
 
 
 def _files(root: Path) -> Iterator[Path]:
     """Hidden files and folders are unfinished ones, under names that no reader asks for."""
     for path in root.rglob("*"):
-        parts = path.relative_to(root).parts
-        if path.is_file() and parts[0] not in BESIDE and not any(part.startswith(".") for part in parts):
+        path = path.relative_to(root)
+        if (root / path).is_file() and path.parts[0] not in BESIDE and not any(p.startswith(".") for p in path.parts):
             yield path
 
 
@@ -38,6 +49,8 @@ def _content(path: Path):
             return [{name: value for name, value in row.items() if name not in DECLARED} for row in rows]
     if path.suffix == ".json":
         return _undeclared(json.loads(path.read_bytes()))
+    if path.suffix in (".md", ".html"):
+        return NUMBER.sub("#", path.read_text())
     return path.read_bytes()
 
 

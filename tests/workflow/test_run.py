@@ -140,6 +140,13 @@ def test_a_misspelt_key_is_refused_by_name_before_any_job(folder):
     assert "splits: unknown key identiy" in message and "Traceback" not in message
 
 
+def test_a_chain_id_made_for_a_shell_is_refused_by_name_before_any_job(folder):
+    refused = snakemake(folder, "--dry-run", change={"inputs": {"chains": ["1abc_A", "1abc_B;touch${IFS}here"]}})
+    message = refused.stdout + refused.stderr
+    assert "inputs.chains, item 2: '1abc_B;touch${IFS}here' is not a chain id" in message
+    assert "Traceback" not in message and not (folder / "here").exists()
+
+
 def test_a_class_without_targets_is_refused_by_name_before_any_job(folder):
     refused = snakemake(folder, "--dry-run", change={"primary": {"class": "Hard"}})
     assert "primary.class: Hard is neither all nor a class of" in refused.stdout + refused.stderr
