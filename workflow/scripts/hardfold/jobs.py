@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from pathlib import Path
 
 # Provider of alignments: what its search database consists of, behind the prefix.
@@ -94,9 +95,18 @@ def start_log(path: str) -> None:
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    terminal = sys.stderr
     sys.stdout = sys.stderr = open(path, "w", buffering=1)  # noqa: SIM115 (open until the process ends)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.captureWarnings(True)
+
+    def report(*fault):
+        try:
+            sys.stderr.writelines(traceback.format_exception(*fault))
+        except OSError:  # the log's disk is full
+            traceback.print_exception(*fault, file=terminal)
+
+    sys.excepthook = report
 
 
 def progress(items, total: int, what: str, every: float = 10.0):
