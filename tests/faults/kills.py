@@ -1,62 +1,70 @@
-"""SIGKILL at seeded random moments: of any process of a job, of Snakemake alone, of Snakemake and all of its jobs.
+"""SIGKILL at seeded random moments: of a process of a job, of Snakemake alone, of Snakemake and all that it started.
 
-After each kill Snakemake is run again as the README says, `--unlock` first where it was killed itself, until it ends
-well.
+After each kill Snakemake is run again, as it is, until it ends well.
 """
 
 import base64
+import os
 import random
 import re
 import subprocess
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import psutil
-from same_results import differing
-from tiny import ENVIRONMENT
+from tiny_run import environment, fingerprint
 
 KINDS = ("a job", "Snakemake", "everything")  # in turn; Snakemake where no job runs
 PAUSE = 5.0  # seconds
+CPU = {"CUDA_VISIBLE_DEVICES": ""}  # results repeat bit for bit on a CPU alone
 
 
 class Kill(NamedTuple):
     kind: str
     killed: str  # `snakemake`, the rule of a job's script, or the name of a program
     running: str  # the rules whose jobs ran
-    finished: int  # jobs of this start that had ended
+    ended: int  # jobs of this start that had ended
 
 
 def run_with_kills(
-    command: Sequence[str],
-    folder: Path,
-    expected: Path,
-    *,
-    seed: int,
-    kills: int,
-    jobs: int,
-    environment: Mapping[str, str] = ENVIRONMENT,
+    command: Sequence[str], folder: Path, expected: dict[str, str], *, seed: int, kills: int, jobs: int
 ) -> list[Kill]:
-    """Run the command, Snakemake in `folder`, until it ends well, killed at most `kills` times on the way.
+    """Run the command, Snakemake in `folder`, until it ends well, killed at most `kills` times on the way: each time
+    when up to `jobs` jobs more have ended, and up to PAUSE seconds later.
 
-    Each kill comes when up to `jobs` jobs more have begun, and up to PAUSE seconds later. Every file of results/ that
-    Snakemake then takes for whole must be as in the results `expected`.
+    expected: `whole_results` of an undisturbed run. What Snakemake takes for whole must be as there after each kill.
     """
     draw, made, log = random.Random(seed), [], folder / "run.log"
     while True:
         with open(log, "w") as output:
-            snakemake = psutil.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
+            snakemake = psutil.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment() | CPU)
         killed = len(made) < kills and _await_moment(snakemake, log, draw, jobs)
         if killed:
             made.append(_kill(snakemake, KINDS[len(made) % len(KINDS)], draw, log))
         if snakemake.wait() == 0:
             return made
         assert killed, log.read_text()[-6000:]
-        unlike = differing(folder / "results", expected, _unfinished(folder))
-        assert not unlike, f"{made[-1]} left {unlike}"
-        if made[-1].killed == "snakemake":
-            subprocess.run([*command, "--unlock"], check=True, capture_output=True, env=environment)
+        wrong = [name for name, content in whole_results(folder).items() if content != expected.get(name)]
+        assert not wrong, f"{made[-1]} left {wrong}"
+
+
+def whole_results(folder: Path) -> dict[str, str]:
+    """`fingerprint` of the results that Snakemake takes for whole: without outputs that it marks as of jobs that did
+    not end, hidden files, which are unfinished ones, and what a training goes on from.
+    """
+    marks = Path(folder, ".snakemake/incomplete").glob("*")  # none where Snakemake was killed at once
+    left_out = {"results/checkpoints"} | {base64.urlsafe_b64decode(mark.name).decode() for mark in marks}
+    with tempfile.TemporaryDirectory(dir=folder) as view:
+        for path in Path(folder, "results").rglob("*"):
+            name = path.relative_to(folder)
+            is_hidden = any(part.startswith(".") for part in name.parts)
+            if path.is_file() and not is_hidden and not {str(name), *map(str, name.parents)} & left_out:
+                Path(view, name).parent.mkdir(parents=True, exist_ok=True)
+                os.link(path, Path(view, name))
+        return fingerprint(Path(view, "results"))
 
 
 def print_kills(kills: Sequence[Kill]) -> None:
@@ -65,16 +73,10 @@ def print_kills(kills: Sequence[Kill]) -> None:
         print(f"| {' | '.join(map(str, kill))} |", flush=True)
 
 
-def _unfinished(folder):
-    """What Snakemake will make again, below results/: outputs by whose marks their jobs have not ended."""
-    marks = Path(folder, ".snakemake/incomplete").iterdir()
-    return {base64.urlsafe_b64decode(mark.name).decode().removeprefix("results/") for mark in marks}
-
-
 def _await_moment(snakemake, log, draw, jobs):
     """Wait for a random moment; False where Snakemake ended before."""
-    begun, pause = draw.randint(0, jobs), draw.uniform(0, PAUSE)
-    while snakemake.poll() is None and log.read_text().count("\nJob ") < begun:
+    ended, pause = draw.randint(0, jobs), draw.uniform(0, PAUSE)
+    while snakemake.poll() is None and _ended(log) < ended:
         time.sleep(0.05)
     try:
         snakemake.wait(pause)
@@ -90,13 +92,17 @@ def _kill(snakemake, kind, draw, log):
     else:
         victims = [snakemake, *(processes if kind == "everything" else [])]
     running = ", ".join(sorted(filter(None, map(_rule, processes))))
-    kill = Kill(kind, _name(victims[0]), running, log.read_text().count("\nFinished jobid"))
+    kill = Kill(kind, _name(victims[0]), running, _ended(log))
     for victim in victims:
         try:
             victim.kill()
         except psutil.NoSuchProcess:  # it ended by itself in this moment
             continue
     return kill
+
+
+def _ended(log):
+    return log.read_text().count("\nFinished jobid")
 
 
 def _rule(process):

@@ -3,26 +3,31 @@
 import subprocess
 
 import pytest
-import tiny
+from tiny_run import CHAINS, TARGETS, build_folder, command, environment
 
 pytestmark = pytest.mark.workflow
-TARGET = "results/structures/qc.tsv"
+TABLE = "results/structures/qc.tsv"
 
 
 def remount(disk, option):
     subprocess.run(["mount", "-o", f"remount,{option}", disk], check=True)
 
 
-def test_a_run_on_a_full_and_on_a_read_only_disk_says_so_and_goes_on_where_there_is_room(tmp_path, small_disk, fill):
-    tiny.build(tmp_path)
+def test_a_full_and_a_read_only_disk_are_told_and_with_room_the_run_goes_on(tmp_path, small_disk, fill):
+    words = command(build_folder(tmp_path), "--cores", "2", TABLE)
     (tmp_path / "results").symlink_to(small_disk)
+
+    def run():
+        done = subprocess.run(words, capture_output=True, text=True, env=environment())
+        return done.returncode, done.stdout + done.stderr
+
     fill(leave=90_000)
-    full = tiny.snakemake(tmp_path, TARGET)
-    assert full.returncode and "No space left on device" in full.stdout + full.stderr
+    status, said = run()
+    assert status and "No space left on device" in said
     remount(small_disk, "size=16m")
     remount(small_disk, "ro")
-    read_only = tiny.snakemake(tmp_path, TARGET)
-    assert read_only.returncode and "Read-only file system" in read_only.stdout + read_only.stderr
+    status, said = run()
+    assert status and "Read-only file system" in said
     remount(small_disk, "rw")
-    assert tiny.snakemake(tmp_path, TARGET).returncode == 0
-    assert len((tmp_path / TARGET).read_text().splitlines()) == 1 + tiny.CHAINS + 1 + tiny.TARGETS
+    assert run()[0] == 0
+    assert len((tmp_path / TABLE).read_text().splitlines()) == 1 + CHAINS + 1 + TARGETS

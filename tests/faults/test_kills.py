@@ -1,37 +1,45 @@
 """Runs that are killed and started again have the results of an undisturbed one."""
 
-import shutil
+import subprocess
 
 import pytest
-import tiny
-import torch
-from kills import KINDS, print_kills, run_with_kills
-from same_results import differences
+from kills import CPU, KINDS, print_kills, run_with_kills, whole_results
+from tiny_run import build_folder, command, environment, needs_search_tools
 
-pytestmark = [
-    pytest.mark.workflow,
-    pytest.mark.skipif(
-        not (shutil.which("hhblits") and shutil.which("mmseqs")), reason="HH-suite or MMseqs2 is not installed"
-    ),
-    pytest.mark.skipif(torch.cuda.is_available(), reason="results repeat bit for bit on a CPU alone"),
-]
+pytestmark = [pytest.mark.workflow, needs_search_tools]
 RUNS, KILLS = 5, 10  # of the long set
 
 
-def test_trainings_killed_three_times_end_with_the_same_results(tiny_run, tmp_path):
-    folder, expected = shutil.copytree(tiny_run, tmp_path / "killed", symlinks=True), tiny_run / "results"
-    for part in ("experiments/exp1", "folding/disjoint", "report"):
-        shutil.rmtree(folder / "results" / part)
-    kills = run_with_kills(tiny.command(folder), folder, expected, seed=1, kills=3, jobs=2)
+def undisturbed(folder, *targets):
+    """`whole_results` of a run in `folder`."""
+    words = command(build_folder(folder), "--cores", "2", *targets)
+    run = subprocess.run(words, capture_output=True, text=True, env=environment() | CPU)
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-6000:]
+    return whole_results(folder)
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory):
+    return undisturbed(tmp_path_factory.mktemp("undisturbed"))
+
+
+def killed(folder, expected, *targets, **options):
+    kills = run_with_kills(command(build_folder(folder), "--cores", "2", *targets), folder, expected, **options)
+    assert whole_results(folder) == expected
+    assert not list((folder / "results").rglob(".*.part"))
+    return kills
+
+
+def test_searches_killed_three_times_end_with_the_same_alignments(tmp_path_factory):
+    target = "results/alignments/summary.tsv"
+    expected = undisturbed(tmp_path_factory.mktemp("undisturbed"), target)
+    kills = killed(tmp_path_factory.mktemp("killed"), expected, target, seed=1, kills=3, jobs=4)
     assert tuple(kill.kind for kill in kills) == KINDS
-    assert differences(folder / "results", expected) == []
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("seed", range(1, RUNS + 1))
-def test_a_run_killed_ten_times_ends_with_the_same_results(tiny_run, tmp_path, seed):
-    tiny.build(tmp_path)
-    kills = run_with_kills(tiny.command(tmp_path), tmp_path, tiny_run / "results", seed=seed, kills=KILLS, jobs=10)
+def test_a_run_killed_ten_times_ends_with_the_same_results(expected, tmp_path, seed):
+    kills = killed(tmp_path, expected, seed=seed, kills=KILLS, jobs=8)
     print_kills(kills)
     assert len(kills) == KILLS
-    assert differences(tmp_path / "results", tiny_run / "results") == []

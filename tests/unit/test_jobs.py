@@ -4,7 +4,6 @@ import logging
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -77,30 +76,3 @@ def test_a_fault_is_told_in_the_log_or_where_its_disk_is_full_on_the_terminal(tm
     told = run.stderr if log == "/dev/full" else (tmp_path / log).read_text()
     assert run.returncode and told.count("OSError: no space left") == 1
     assert log == "/dev/full" or not run.stderr
-
-
-JOB = """
-import sys, time
-from hardfold.jobs import start_log
-start_log(sys.argv[1])
-print("begun")
-time.sleep(60)
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of its parent's end")
-def test_a_job_ends_with_snakemake(tmp_path):
-    log = tmp_path / "job.log"
-    snakemake = "import subprocess, sys; subprocess.run([sys.executable, *sys.argv[1:]])"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    parent = subprocess.Popen([sys.executable, "-c", snakemake, "-c", JOB, log], env=environment)
-    while not (log.exists() and log.read_text()):
-        time.sleep(0.01)
-    (job,) = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
-    parent.kill()
-    parent.wait()
-    for _ in range(500):
-        if not Path(f"/proc/{job}/cmdline").exists() or not Path(f"/proc/{job}/cmdline").read_bytes():
-            return  # gone, or dead and not yet collected
-        time.sleep(0.01)
-    pytest.fail("the job outlived its parent")

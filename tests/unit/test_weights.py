@@ -1,8 +1,9 @@
 import hashlib
 import json
+from email.message import Message
+from io import BytesIO
 
 import pytest
-import torch
 
 from hardfold import weights
 from hardfold.weights import WeightsError, fetch, local_files, verify
@@ -85,44 +86,35 @@ def test_a_file_changed_after_the_fetch_is_found(tmp_path):
         verify(tmp_path / "out")
 
 
-@pytest.fixture
-def checkpoints(tmp_path):
-    """What an archive has: file -> its bytes, of torch's two formats."""
-    torch.save({}, tmp_path / "new")
-    torch.save({}, tmp_path / "old", _use_new_zipfile_serialization=False)
-    return dict(zip(FILES, [(tmp_path / name).read_bytes() for name in ("new", "old")], strict=True))
+class Archive:
+    """Stands for urlopen: answers each URL with its file's name, after `faults` truncated answers."""
+
+    def __init__(self, faults):
+        self.faults, self.asked = faults, []
+
+    def __call__(self, url, timeout):
+        self.asked.append(url)
+        body = url.rsplit("/", 1)[1].encode()
+        response = BytesIO(body)
+        if self.faults:
+            self.faults -= 1
+            response = BytesIO(body[:3])
+        response.headers = Message()
+        response.headers["Content-Length"] = str(len(body))
+        return response
 
 
-@pytest.fixture
-def served(server, checkpoints, waits):
-    """An archive in fair-esm's layout."""
-    for part, name in zip(("models", "regression"), FILES, strict=True):
-        server.replies[f"/{part}/{name}"] = [(200, {}, checkpoints[name])]
-    return server
+def test_the_archive_is_asked_for_the_official_paths_and_again_after_a_fault(tmp_path, monkeypatch):
+    archive = Archive(faults=1)
+    monkeypatch.setattr(weights.urllib.request, "urlopen", archive)
+    fetch(NAME, tmp_path / "none", ARCHIVE, False, tmp_path / "out")
+    models, regression = f"{ARCHIVE}/models/{FILES[0]}", f"{ARCHIVE}/regression/{FILES[1]}"
+    assert archive.asked == [models, models, regression]
+    assert verify(tmp_path / "out")["files"] == {name: digest(name) for name in FILES}
 
 
-def test_the_archive_is_asked_for_the_official_paths(tmp_path, served, checkpoints):
-    fetch(NAME, tmp_path / "none", f"{served.url}/", False, tmp_path / "out")
-    assert served.asked == [f"/models/{FILES[0]}", f"/regression/{FILES[1]}"]
-    record = verify(tmp_path / "out")
-    assert record["source"] == f"{served.url}/models/{FILES[0]}"
-    assert record["files"] == {name: hashlib.sha256(content).hexdigest() for name, content in checkpoints.items()}
-
-
-def test_whatever_the_archive_does_weights_come_whole_or_with_one_clear_error(tmp_path, served, archive_fault):
-    fault, message = archive_fault
-    path = f"/regression/{FILES[1]}"
-    whole = served.replies[path]
-    served.replies[path] = [fault]
-    with pytest.raises(WeightsError, match=rf"{served.url}{path}: .*({message}).*; without a network, .* needs"):
-        fetch(NAME, tmp_path / "none", served.url, False, tmp_path / "out")
-    assert [file.name for file in (tmp_path / "out").iterdir()] == [FILES[0]]  # whole, and without a record
-    served.replies[path] = whole if "no checkpoint" in message else [fault, fault, *whole]
-    fetch(NAME, tmp_path / "none", served.url, False, tmp_path / "out")
-    assert set(verify(tmp_path / "out")["files"]) == set(FILES)
-
-
-def test_a_name_that_the_archive_does_not_have_is_asked_for_once(tmp_path, server, waits):
-    with pytest.raises(WeightsError, match="HTTP status 404"):
-        fetch(NAME, tmp_path / "none", server.url, False, tmp_path / "out")
-    assert len(server.asked) == 1 and not list((tmp_path / "out").iterdir())
+def test_an_archive_that_fails_leaves_no_half_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights.urllib.request, "urlopen", Archive(faults=9))
+    with pytest.raises(WeightsError, match="3 of 19 bytes came"):
+        fetch(NAME, tmp_path / "none", ARCHIVE, False, tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())

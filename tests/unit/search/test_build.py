@@ -41,13 +41,6 @@ def test_a_pool_that_cannot_be_used_leaves_nothing(tmp_path):
     assert not list((tmp_path / "database").iterdir())
 
 
-def test_what_a_killed_build_left_goes_with_the_next(tmp_path):
-    (tmp_path / "database/.building-old/tmp").mkdir(parents=True)
-    (tmp_path / "pool.fasta").write_text(">a\nMKVLAAGIVGLLLAQWERTY\n")
-    build.build_database("jackhmmer", tmp_path / "pool.fasta", tmp_path / "database/pool.fasta", 1)
-    assert [file.name for file in (tmp_path / "database").iterdir()] == ["pool.fasta"]
-
-
 def test_identity_follows_sizes_and_content(tmp_path, monkeypatch):
     monkeypatch.setattr("hardfold.search.database._SAMPLE", 10)
     file = tmp_path / "db.fasta"

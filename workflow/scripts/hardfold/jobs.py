@@ -2,12 +2,10 @@
 
 import ast
 import csv
-import ctypes
 import functools
 import hashlib
 import logging
 import os
-import signal
 import sys
 import time
 import traceback
@@ -22,7 +20,6 @@ DATABASE_FILES = {
 }
 LIBRARY = Path(__file__).parent
 PACKAGE = LIBRARY.name
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h: the signal that a process gets when its parent ends
 
 
 def shards(ids: list[str], size: int, prefix: str) -> dict[str, list[str]]:
@@ -90,11 +87,7 @@ def quality_note(path: str) -> str:
 
 
 def start_log(path: str) -> None:
-    """Send this process's output, logging and uncaught tracebacks to the job's log file. The job ends with Snakemake:
-    one that outlives it would write beside the job of the next run.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    """Send this process's output, logging and uncaught tracebacks to the job's log file."""
     terminal = sys.stderr
     sys.stdout = sys.stderr = open(path, "w", buffering=1)  # noqa: SIM115 (open until the process ends)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")

@@ -1,20 +1,18 @@
 """Pretrained weights: fetched once from a folder or the archive into the run, with the sha256 of every file."""
 
 import json
-import pickle
 import re
 import shutil
-import zipfile
+import urllib.error
+import urllib.request
 from pathlib import Path
 
-import requests
-
-from hardfold import download
 from hardfold.tables import sha256, whole_file, write_json
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
 CHECKSUMS = "SHA256SUMS"
 RECORD = "weights.json"
+_ATTEMPTS = 3
 
 
 class WeightsError(RuntimeError):
@@ -91,21 +89,24 @@ def _download(model, folder, archive, offline, output):
         raise WeightsError(f"{model}: no weights; {wanted} (there is no archive of folding models)")
     if offline:
         raise WeightsError(f"{model}: no weights; {wanted} (inputs.offline forbids the archive)")
-    with requests.Session() as session:
-        for part, name in (("models", checkpoint), ("regression", other)):
-            url = f"{archive.rstrip('/')}/{part}/{name}"
-            with whole_file(output / name) as temporary:
-                try:
-                    download.fetch(session, url, temporary)
-                except download.MissingEntry as fault:
-                    raise WeightsError(f"{url}: {fault}; without a network, {wanted}") from None
-                if not _is_checkpoint(temporary):
-                    raise WeightsError(f"{url}: what came is no checkpoint of torch; without a network, {wanted}")
+    for part, name in (("models", checkpoint), ("regression", other)):
+        url = f"{archive.rstrip('/')}/{part}/{name}"
+        with whole_file(output / name) as temporary:
+            _retrieve(url, temporary, wanted)
     return f"{archive.rstrip('/')}/models/{checkpoint}"
 
 
-def _is_checkpoint(path):
-    """Whether torch may have written the file: a whole zip archive or, before torch 1.6, a pickle."""
-    with open(path, "rb") as handle:
-        is_pickle = handle.read(1) == pickle.PROTO
-        return is_pickle or zipfile.is_zipfile(handle)
+def _retrieve(url, path, wanted):
+    for _ in range(_ATTEMPTS):
+        try:
+            with urllib.request.urlopen(url, timeout=60) as response, open(path, "wb") as handle:
+                shutil.copyfileobj(response, handle, 2**20)
+                expected = response.headers.get("Content-Length")
+            if expected is None or path.stat().st_size == int(expected):
+                return
+            fault = f"{path.stat().st_size} of {expected} bytes came"
+        except OSError as error:  # URLError, HTTPError and timeouts are OSErrors
+            fault = str(error)
+            if isinstance(error, urllib.error.HTTPError) and error.code < 500:
+                break
+    raise WeightsError(f"{url}: {fault}; without a network, {wanted}")

@@ -4,7 +4,6 @@ import logging
 import os
 import re
 import shutil
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,16 +21,17 @@ def build_database(provider: str, pool: Path, prefix: Path, threads: int) -> Non
     The files replace older ones once all are complete. Raises DatabaseError and ToolError.
     """
     prefix = Path(prefix)
-    prefix.parent.mkdir(parents=True, exist_ok=True)
-    for left in prefix.parent.glob(".building-*"):  # by a job that was killed; its programs may still write there
-        shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=".building-", dir=prefix.parent) as folder:
-        work = Path(folder)
+    work = prefix.with_name(".building")
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    try:
         clean_pool(Path(pool), work / "clean.fasta")
         _BUILDERS[provider](work / "clean.fasta", work / prefix.name, threads)
         check_database(provider, work / prefix.name)
         for ending in DATABASE_FILES[provider]:
             os.replace(f"{work / prefix.name}{ending}", f"{prefix}{ending}")
+    finally:
+        shutil.rmtree(work)
 
 
 def _build_fasta(pool, prefix, threads):
