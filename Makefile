@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.conda/bin:$(PATH)
 # One thread a process: two contended torch or BLAS threads are slower than one.
 export OMP_NUM_THREADS := 1
 
-.PHONY: help run test slurm lint bench setup report models demo-data clean
+.PHONY: help run test slurm lint bench faults setup report models demo-data clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ lint: setup ## ruff, snakefmt and Snakemake's own linter
 
 bench: setup ## measure: ratios taken in one run, printed as tables
 	pytest tests/benchmarks -m benchmark -s
+
+faults: setup ## kill a tiny run fifty times and the default thrice, the default in 4 GiB (hours), printed as tables
+	pytest tests/faults -m faults -s
 
 models: setup ## train the embedded models again from registry packages (hours) into resources/models
 	snakemake pretraining --cores $(CORES)

@@ -1,7 +1,5 @@
 import gzip
 import hashlib
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pandas as pd
 import pytest
@@ -21,50 +19,15 @@ def record(chain, id=None, **other):
 
 
 @pytest.fixture
-def server(monkeypatch):
-    """A local archive: `replies` maps a path to replies (status, headers, body), the last one repeated."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.server.asked.append(self.path)
-            queue = self.server.replies.get(self.path, [(404, {}, b"")])
-            status, headers, body = queue.pop(0) if len(queue) > 1 else queue[0]
-            self.send_response(status)
-            for name, value in {"Content-Length": str(len(body)), **headers}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_):
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.replies, server.asked = {}, []
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield server
-        server.shutdown()
-
-
-@pytest.fixture
-def waits(monkeypatch):
-    """The seconds that fetch would have slept."""
-    slept = []
-    monkeypatch.setattr(download.fetch.retry, "sleep", slept.append)
-    return slept
-
-
-@pytest.fixture
 def shard(tmp_path, server, waits):
     """Download a shard of these chains (an id `1abc_A`, or a record); returns its table by id."""
 
     def run(*chains, mirror=(), offline=False):
-        archive = f"http://127.0.0.1:{server.server_port}"
         folder, table = tmp_path / "raw", tmp_path / "raw.tsv"
         download.download_shard(
             records=[chain if isinstance(chain, dict) else record(chain) for chain in chains],
             mirror=[str(path) for path in mirror],
-            archive=archive,
+            archive=server.url,
             cache=tmp_path / "cache",
             offline=offline,
             folder=folder,
@@ -128,6 +91,18 @@ def test_truncated_body_is_fetched_again_and_never_kept(shard, server, tmp_path,
     with pytest.raises(DownloadError, match="broken gzip file"):
         shard("1abc_A", "2abc_A")
     assert [path.name for path in (tmp_path / "cache").rglob("*.gz")] == ["1abc.cif.gz"]
+
+
+def test_whatever_the_archive_does_an_entry_comes_whole_or_with_one_clear_error(shard, server, tmp_path, archive_fault):
+    fault, message = archive_fault
+    server.replies |= {"/ab/1abc.cif.gz": [fault, fault, (200, {}, BODY)], "/ab/2abc.cif.gz": [fault]}
+    assert shard("1abc_A").loc["1abc_A", "sha256"] == DIGEST
+    (tmp_path / "raw.tsv").unlink()
+    with pytest.raises(DownloadError, match=rf"the network failed for {server.url}/ab/2abc\.cif\.gz \(.*({message})"):
+        shard("1abc_A", "2abc_A")
+    assert server.asked.count("/ab/2abc.cif.gz") == download.ATTEMPTS
+    kept = [path.name for path in tmp_path.rglob("*") if path.is_file()]
+    assert kept == ["1abc.cif.gz"] * 2  # in the cache and in the shard
 
 
 def test_offline_never_asks_and_says_so(shard, server):

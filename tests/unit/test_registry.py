@@ -1,13 +1,17 @@
 """The readers of registry packages, on small files in the packages' layouts."""
 
+import io
 import json
+import shutil
 import struct
+import subprocess
+import tarfile
 import zipfile
 
 import numpy as np
 import pytest
 
-from hardfold.registry import SIDECHAINNET_SEQUENCES, StructureDatabase, read_full_sequences
+from hardfold.registry import SIDECHAINNET_SEQUENCES, StructureDatabase, extract_debian, read_full_sequences
 
 
 def text(value):
@@ -63,3 +67,41 @@ def test_full_sequences_of_the_first_model_alone(tmp_path):
             SIDECHAINNET_SEQUENCES, json.dumps({name: {"Sequence": value} for name, value in annotations.items()})
         )
     assert read_full_sequences(wheel) == {"1abc_A": "AC", "2xyz_b": "DEF"}
+
+
+def tar(*members):
+    """An archive of (name, content), or (name, target) of a symbolic link."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        for name, content in members:
+            member = tarfile.TarInfo(name)
+            if isinstance(content, bytes):
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+            else:
+                member.type, member.linkname = tarfile.SYMTYPE, str(content)
+                archive.addfile(member)
+    return file.getvalue()
+
+
+def debian_package(path, data):
+    content = b"!<arch>\n"
+    for name, part in (("debian-binary", b"2.0\n"), ("control.tar", tar(("./control", b""))), ("data.tar", data)):
+        content += (
+            f"{name:<16}{0:<12}{0:<6}{0:<6}{100644:<8}{len(part):<10}`\n".encode() + part + b"\n" * (len(part) % 2)
+        )
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.skipif(not shutil.which("dpkg-deb"), reason="dpkg-deb is not installed")
+def test_a_link_in_a_package_leads_nowhere(tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    good = debian_package(tmp_path / "good.deb", tar(("./usr/data/file", b"content")))
+    assert (extract_debian(good, "usr/data", tmp_path / "good") / "file").read_bytes() == b"content"
+    for name, target in (("absolute", outside), ("relative", "../../outside")):
+        bad = debian_package(tmp_path / f"{name}.deb", tar(("./usr/data", target), ("./usr/data/file", b"content")))
+        with pytest.raises(subprocess.CalledProcessError):
+            extract_debian(bad, "usr/data", tmp_path / name)
+    assert not list(outside.iterdir())

@@ -1,11 +1,19 @@
 """Tables: what is refused, and that files appear whole."""
 
+import os
 import re
+import signal
+import subprocess
+import sys
 
+import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 from hardfold import tables
 from hardfold.tables import TableError
@@ -109,3 +117,49 @@ def test_whole_file_has_the_mode_of_any_new_file(tmp_path):
         temporary.touch(mode=0o600)
     (tmp_path / "plain").touch()
     assert (tmp_path / "file").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+KILLED_WRITER = """
+import os, signal, sys
+from hardfold.tables import whole_file
+with whole_file(sys.argv[1]) as temporary:
+    temporary.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_writer_left_is_no_file_and_goes_with_the_next(tmp_path):
+    path = tmp_path / "file"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.run([sys.executable, "-c", KILLED_WRITER, path], env=environment).returncode == -signal.SIGKILL
+    assert not path.exists() and len(list(tmp_path.iterdir())) == 1
+    with tables.whole_file(path) as living:
+        living.write_text("whole")
+        assert list(tmp_path.iterdir()) == [living]
+        with tables.whole_file(tmp_path / "file2") as other:  # the name begins like the first
+            other.touch()
+        subprocess.run([sys.executable, "-c", KILLED_WRITER, path], env=environment)
+        assert living.exists()
+    assert path.read_text() == "whole"
+
+
+BYTES = 60_000
+WRITERS = {
+    "table": lambda path: tables.write(path, [{"id": "a" * BYTES}], ["id"]),
+    "json": lambda path: tables.write_json(path, {"key": "a" * BYTES}),
+    "figure": lambda path: plt.imsave(path, np.random.default_rng(0).random((BYTES // 200, 100)), format="png"),
+    "safetensors": lambda path: save_file({"weight": torch.zeros(BYTES // 4)}, path),
+    "checkpoint": lambda path: torch.save({"weight": torch.zeros(BYTES // 4)}, path),
+}
+
+
+@pytest.mark.parametrize("leave", [0, 16384])
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_full_disk_is_an_error_that_names_the_file_and_leaves_nothing_of_it(small_disk, fill, writer, leave):
+    path = small_disk / "file"
+    path.write_text("old")
+    fill(leave)
+    with pytest.raises(Exception) as fault, tables.whole_file(path) as temporary:
+        WRITERS[writer](temporary)
+    assert f"{path} could not be written (0 MiB are free there)" in fault.value.__notes__
+    assert sorted(file.name for file in small_disk.iterdir()) == ["ballast", "file"] and path.read_text() == "old"

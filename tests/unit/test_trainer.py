@@ -1,4 +1,5 @@
 import logging
+import re
 from pathlib import Path
 
 import lightning
@@ -115,7 +116,7 @@ def test_only_the_very_same_run_is_gone_on_with(tmp_path, caplog, change, named)
     folder = tmp_path / "state"
     assert resume_point(folder, IDENTITY) is None
     assert resume_point(folder, IDENTITY) is None  # nothing to go on from yet
-    (folder / LAST).write_text("state")
+    torch.save({}, folder / LAST)
     assert resume_point(folder, IDENTITY) == folder / LAST
     assert resume_point(folder, {**IDENTITY, **change}) is None
     assert f"is of a run with other {named}: starting anew" in caplog.text
@@ -127,3 +128,31 @@ def test_what_a_complete_run_left_is_cleared_away(tmp_path):
     (tmp_path / "state/epoch=3-score=0.5.ckpt").write_text("best")
     assert resume_point(tmp_path / "state", IDENTITY) is None
     assert [file.name for file in (tmp_path / "state").iterdir()] == ["config.json"]
+
+
+class Payload:
+    def __reduce__(self):
+        return (print, ("a checkpoint ran code",))
+
+
+def spoil(what, folder):
+    if what == "code in the state":
+        torch.save({"state_dict": Payload()}, folder / LAST)
+    elif what == "no record":
+        (folder / "config.json").unlink()
+    else:
+        path = folder / ("config.json" if what == "half a record" else LAST)
+        path.write_bytes(path.read_bytes()[: 0 if what == "an empty state" else -40])
+
+
+@pytest.mark.parametrize("what", ["half a state", "an empty state", "code in the state", "half a record", "no record"])
+def test_what_cannot_be_gone_on_from_is_told_and_cleared_away(tmp_path, caplog, capsys, what):
+    folder = tmp_path / "state"
+    resume_point(folder, IDENTITY)
+    torch.save({"state_dict": {"weight": torch.ones(100)}}, folder / LAST)
+    assert resume_point(folder, IDENTITY) == folder / LAST
+    spoil(what, folder)
+    assert resume_point(folder, IDENTITY) is None
+    assert re.search(r"last\.ckpt cannot be gone on from \(.*\): starting anew", caplog.text)
+    assert [file.name for file in folder.iterdir()] == ["config.json"] and resume_point(folder, IDENTITY) is None
+    assert "a checkpoint ran code" not in capsys.readouterr().out

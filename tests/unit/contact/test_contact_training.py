@@ -5,6 +5,7 @@ import json
 import logging
 import math
 import os
+import re
 import signal
 
 import numpy as np
@@ -286,6 +287,24 @@ def test_a_checkpoint_that_does_not_fit_is_refused(run, change, message):
     path = run("first", num_epochs=1) / "model.safetensors"
     with pytest.raises(ValueError, match=f"model.safetensors: trained weights do not fit the model .*{message}"):
         run("second", checkpoint_path_to_load=str(path), **change)
+
+
+class Payload:
+    def __reduce__(self):
+        return (print, ("a checkpoint ran code",))
+
+
+@pytest.mark.parametrize("damage", ["truncated", "truncated checkpoint", "code"])
+def test_a_damaged_checkpoint_is_refused_and_code_in_it_not_run(run, capsys, damage):
+    folder = run("first", num_epochs=1)
+    path = folder / "model.safetensors" if damage == "truncated" else next(iter(epochs_kept(folder).values()))
+    if damage == "code":
+        torch.save({"state_dict": Payload()}, path)
+    else:
+        path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=f"{re.escape(path.name)} is damaged, or holds more than tensors"):
+        run("second", checkpoint_path_to_load=str(path))
+    assert "a checkpoint ran code" not in capsys.readouterr().out
 
 
 def test_a_checkpoint_on_other_backbones_is_refused(run):

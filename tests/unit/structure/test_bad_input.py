@@ -216,24 +216,6 @@ def test_unreadable_file_and_read_only_folder(run, write, tmp_path):
         run(["2abc_B"], mirror=[mirror], work=tmp_path / "locked")
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 256 kB of its own."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"mounts no file system here: {done.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
-
-
-def fill(folder, leave):
-    """Write until only `leave` bytes are free."""
-    free = os.statvfs(folder).f_bavail * os.statvfs(folder).f_bsize
-    (folder / "ballast").write_bytes(bytes(free - leave))
-
-
 def test_read_only_disk(run, write, small_disk):
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     with pytest.raises(OSError) as fault:
@@ -242,9 +224,9 @@ def test_read_only_disk(run, write, small_disk):
 
 
 @pytest.mark.parametrize("leave", [0, 8192, 16384, 24576])
-def test_full_disk(run, write, small_disk, leave):
+def test_full_disk(run, write, small_disk, fill, leave):
     mirror = write({"1abc.cif": GOOD + "# filled\n" * 800, "2abc.cif": GOOD})
-    fill(small_disk, leave)
+    fill(leave)
     with pytest.raises(OSError) as fault:
         run(["1abc_B", "2abc_B"], mirror=[mirror], work=small_disk)
     assert fault.value.errno == errno.ENOSPC

@@ -11,6 +11,7 @@ import math
 import os
 import sys
 import time
+import traceback
 from pathlib import Path
 
 # Provider of alignments: what its search database consists of, behind the prefix.
@@ -123,9 +124,18 @@ def quality_note(path: str) -> str:
 
 def start_log(path: str) -> None:
     """Send this process's output, logging and uncaught tracebacks to the job's log file."""
+    terminal = sys.stderr
     sys.stdout = sys.stderr = open(path, "w", buffering=1)  # noqa: SIM115 (open until the process ends)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.captureWarnings(True)
+
+    def report(*fault):
+        try:
+            sys.stderr.writelines(traceback.format_exception(*fault))
+        except OSError:  # the log's disk is full
+            traceback.print_exception(*fault, file=terminal)
+
+    sys.excepthook = report
 
 
 def progress(items, total: int, what: str, every: float = 10.0):

@@ -1,11 +1,14 @@
 """Files that appear whole, and tab-separated tables: read with checks that name the fault, written sorted."""
 
 import csv
+import glob
 import hashlib
 import json
 import os
+import platform
+import shutil
 from collections.abc import Iterable, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
@@ -78,21 +81,39 @@ def concatenate(paths: Iterable[Path], path: Path) -> None:
 
 @contextmanager
 def whole_file(path: Path):
-    """Yield a temporary name beside `path` that replaces it on success: a reader never sees half a file."""
+    """Yield a temporary name beside `path` that replaces it on success: a reader never sees half a file.
+
+    What a writer on this machine left that was killed is removed.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    stem = f".{path.name}.{platform.node()}"
+    for left in path.parent.glob(f"{glob.escape(stem)}.*.part"):
+        if not _is_alive(int(left.suffixes[-2][1:])):
+            left.unlink(missing_ok=True)
+    temporary = path.with_name(f"{stem}.{os.getpid()}.part")
     try:
         yield temporary
         # Some writers make private files: the result gets the mode that any new file would have.
         os.umask(umask := os.umask(0))
         temporary.chmod(0o666 & ~umask)
         os.replace(temporary, path)
-    except OSError as fault:
-        fault.add_note(f"{path} could not be written")  # a full disk's own words name no file
+    except Exception as fault:
+        # Of a full disk the libraries' own words name no file, torch's not even the disk.
+        free = shutil.disk_usage(path.parent).free
+        fault.add_note(f"{path} could not be written ({free >> 20} MiB are free there)")
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    with suppress(PermissionError):  # another user's
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return False
+    return True
 
 
 def write_json(path: Path, content: Mapping) -> None:

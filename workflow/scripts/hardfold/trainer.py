@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from hardfold.distributed import ranks
 from hardfold.tables import whole_file, write_json
-from hardfold.training import CONFIG
+from hardfold.training import CONFIG, read_checkpoint
 
 GRADIENT_NORM = 1.0
 LAST = "last.ckpt"  # what a run that was cut short goes on from
@@ -101,12 +101,17 @@ def resume_point(folder: Path, identity: Mapping) -> Path | None:
     """
     identity, record, last = json.loads(json.dumps(identity)), Path(folder, CONFIG), Path(folder, LAST)
     if last.is_file():
-        before, now = (_flat(values) for values in (json.loads(record.read_text()), identity))
-        if before == now:
+        try:
+            before, now = (_flat(values) for values in (json.loads(record.read_text()), identity))
+            read_checkpoint(last)
+            other = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+            fault = f"is of a run with other {', '.join(other)}" if other else ""
+        except (FileNotFoundError, ValueError) as cause:
+            fault = f"cannot be gone on from ({cause})"
+        if not fault:
             logging.info("going on from %s", last)
             return last
-        other = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
-        logging.warning("%s is of a run with other %s: starting anew", last, ", ".join(other))
+        logging.warning("%s %s: starting anew", last, fault)
     shutil.rmtree(folder, ignore_errors=True)
     write_json(record, identity)
     return None

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from hardfold.tables import whole_file
@@ -41,6 +42,10 @@ def require_finite(losses: Tensor, ids: Sequence[str], step: int) -> None:
     culprits = [f"{name} ({loss})" for name, loss in zip(ids, losses.tolist(), strict=True) if not math.isfinite(loss)]
     if culprits:
         raise NonFiniteLoss(f"the loss is not finite at step {step} for {', '.join(culprits)} of {', '.join(ids)}")
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be read; the message names the file."""
 
 
 class History:
@@ -77,6 +82,20 @@ def trained_state(module: nn.Module) -> dict[str, Tensor]:
         for name, parameter in module.named_parameters()
         if parameter.requires_grad
     }
+
+
+def read_checkpoint(path: Path) -> dict:
+    """What a safetensors file or a checkpoint of the Trainer holds, on the CPU: tensors and plain values, never code.
+    Raises CheckpointError.
+    """
+    try:
+        if Path(path).suffix == ".safetensors":
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as fault:  # of a damaged file torch raises nearly anything
+        raise CheckpointError(f"{path} is damaged, or holds more than tensors and plain values") from fault
 
 
 def load_trained_state(module: nn.Module, state: Mapping[str, Tensor]) -> None:

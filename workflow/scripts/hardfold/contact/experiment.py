@@ -5,12 +5,9 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
-from safetensors.torch import load_file
-
 from hardfold import backbones, weights
 from hardfold.contact.model import ContactModel
-from hardfold.training import CONFIG, load_trained_state
+from hardfold.training import CONFIG, load_trained_state, read_checkpoint
 
 
 def build_model(options: Mapping, esm2: Path, esm_msa: Path | None) -> tuple[ContactModel, dict[str, dict]]:
@@ -39,16 +36,14 @@ def load_weights(model: ContactModel, records: Mapping[str, Mapping], path: Path
     """Put what was trained, a model.safetensors or a checkpoint of the Trainer, into the model.
 
     records: of the model's backbones, see `build_model`. Raises ValueError where config.json beside `path` names other
-    backbones, where a trained parameter is missing, unexpected or of another shape.
+    backbones, where it is damaged, where a trained parameter is missing, unexpected or of another shape.
     """
     path = Path(path)
     for key, record in json.loads(path.with_name(CONFIG).read_text())["weights"].items():
         if key not in records or records[key]["files"] != record["files"]:
             raise ValueError(f"{path}: trained on other weights of {record['name']} than those given")
-    if path.suffix == ".safetensors":
-        state = load_file(path)
-    else:
-        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    state = read_checkpoint(path)
+    state = state.get("state_dict", state)
     try:
         load_trained_state(model, state)
     except ValueError as fault:

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from peft import LoraConfig, PeftModel, get_peft_model
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 from transformers import EsmForProteinFolding
 
 from hardfold.tables import whole_file
-from hardfold.training import load_trained_state, trained_state
+from hardfold.training import load_trained_state, read_checkpoint, trained_state
 
 CONFIDENCE_HEAD = "lddt_head"
 # The parts of a trunk block that LoRA may adapt, by the names of their modules.
@@ -144,7 +144,7 @@ def load_adapter(model: EsmForProteinFolding, folder: Path) -> nn.Module:
     path = Path(folder, FULL)
     if not path.is_file():
         return PeftModel.from_pretrained(model, folder).eval()
-    state = load_file(path)
+    state = read_checkpoint(path)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in state)
     load_trained_state(model, state)

@@ -1,0 +1,123 @@
+"""SIGKILL at seeded random moments: of a process of a job, of Snakemake alone, of Snakemake and all that it started.
+
+After each kill Snakemake is run again, as it is, until it ends well.
+"""
+
+import base64
+import os
+import random
+import re
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+from tiny_run import environment, fingerprint
+
+KINDS = ("a job", "Snakemake", "everything")  # in turn; Snakemake where no job runs
+PAUSE = 5.0  # seconds
+CPU = {"CUDA_VISIBLE_DEVICES": ""}  # results repeat bit for bit on a CPU alone
+
+
+class Kill(NamedTuple):
+    kind: str
+    killed: str  # `snakemake`, the rule of a job's script, or the name of a program
+    running: str  # the rules whose jobs ran
+    ended: int  # jobs of this start that had ended
+
+
+def run_with_kills(
+    command: Sequence[str], folder: Path, expected: dict[str, str], *, seed: int, kills: int, jobs: int
+) -> list[Kill]:
+    """Run the command, Snakemake in `folder`, until it ends well, killed at most `kills` times on the way: each time
+    when up to `jobs` jobs more have ended, and up to PAUSE seconds later.
+
+    expected: `whole_results` of an undisturbed run. What Snakemake takes for whole must be as there after each kill.
+    """
+    draw, made, log = random.Random(seed), [], folder / "run.log"
+    while True:
+        with open(log, "w") as output:
+            snakemake = psutil.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment() | CPU)
+        killed = len(made) < kills and _await_moment(snakemake, log, draw, jobs)
+        if killed:
+            made.append(_kill(snakemake, KINDS[len(made) % len(KINDS)], draw, log))
+        if snakemake.wait() == 0:
+            return made
+        assert killed, log.read_text()[-6000:]
+        wrong = [name for name, content in whole_results(folder).items() if content != expected.get(name)]
+        assert not wrong, f"{made[-1]} left {wrong}"
+
+
+def whole_results(folder: Path) -> dict[str, str]:
+    """`fingerprint` of the results that Snakemake takes for whole: without outputs that it marks as of jobs that did
+    not end, hidden files, which are unfinished ones, and what a training goes on from.
+    """
+    marks = Path(folder, ".snakemake/incomplete").glob("*")  # none where Snakemake was killed at once
+    left_out = {"results/checkpoints"} | {base64.urlsafe_b64decode(mark.name).decode() for mark in marks}
+    with tempfile.TemporaryDirectory(dir=folder) as view:
+        for path in Path(folder, "results").rglob("*"):
+            name = path.relative_to(folder)
+            is_hidden = any(part.startswith(".") for part in name.parts)
+            if path.is_file() and not is_hidden and not {str(name), *map(str, name.parents)} & left_out:
+                Path(view, name).parent.mkdir(parents=True, exist_ok=True)
+                os.link(path, Path(view, name))
+        return fingerprint(Path(view, "results"))
+
+
+def print_kills(kills: Sequence[Kill]) -> None:
+    print("\n| kind | killed | running | jobs that had ended |\n| --- | --- | --- | --- |")
+    for kill in kills:
+        print(f"| {' | '.join(map(str, kill))} |", flush=True)
+
+
+def _await_moment(snakemake, log, draw, jobs):
+    """Wait for a random moment; False where Snakemake ended before."""
+    ended, pause = draw.randint(0, jobs), draw.uniform(0, PAUSE)
+    while snakemake.poll() is None and _ended(log) < ended:
+        time.sleep(0.05)
+    try:
+        snakemake.wait(pause)
+    except psutil.TimeoutExpired:
+        return True
+    return False
+
+
+def _kill(snakemake, kind, draw, log):
+    processes = snakemake.children(recursive=True)
+    if kind == "a job" and processes:
+        victims = [draw.choice(processes)]
+    else:
+        victims = [snakemake, *(processes if kind == "everything" else [])]
+    running = ", ".join(sorted(filter(None, map(_rule, processes))))
+    kill = Kill(kind, _name(victims[0]), running, _ended(log))
+    for victim in victims:
+        try:
+            victim.kill()
+        except psutil.NoSuchProcess:  # it ended by itself in this moment
+            continue
+    return kill
+
+
+def _ended(log):
+    return log.read_text().count("\nFinished jobid")
+
+
+def _rule(process):
+    """The rule whose script a process is, out of `.snakemake/scripts/tmp1234.<rule>.py` on its command line."""
+    found = re.search(r"\.(\w+)\.py$", " ".join(_command_line(process)))
+    return found and found[1]
+
+
+def _name(process):
+    words = _command_line(process)
+    return "snakemake" if "snakemake" in words else _rule(process) or Path(words[0] if words else "ended").name
+
+
+def _command_line(process):
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
