@@ -66,10 +66,10 @@ def shards(path: Path) -> list[str]:
     if not path.name.endswith(".index.json"):
         return []
     try:
-        names = sorted(set(json.loads(path.read_text())["weight_map"].values()))
+        names = sorted({str(name) for name in json.loads(path.read_text())["weight_map"].values()})
     except (ValueError, KeyError, AttributeError, TypeError) as fault:
         raise WeightsError(f"{path}: not an index of shards ({fault!r})") from None
-    if foreign := [name for name in names if not MODEL_NAME.match(str(name))]:
+    if foreign := [name for name in names if not MODEL_NAME.match(name)]:
         raise WeightsError(f"{path}: {foreign[0]!r} is no file beside it")
     return names
 
