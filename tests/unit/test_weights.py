@@ -70,6 +70,7 @@ def test_a_folding_models_shards_come_with_their_index(tmp_path):
         "[]",
         "{",
         '{"weight_map": {"a": "../../secret"}}',
+        '{"weight_map": 1}',
         '{"weight_map": {"a": 1}}',
         '{"weight_map": {"a": "weights.json"}}',
     ],

@@ -136,15 +136,15 @@ def warmup_cosine(optimizer: torch.optim.Optimizer, warmup: int, steps: int) -> 
 
 
 class ProgressLog(lightning.Callback):
-    """Log the step, the loss and an estimate of the time left, every few seconds."""
+    """Log the step, the loss and an estimate of the time left, every few seconds. steps: all, where epochs differ."""
 
-    def __init__(self, what: str, every: float = 10.0):
-        self.what, self.every = what, every
+    def __init__(self, what: str, every: float = 10.0, steps: int | None = None):
+        self.what, self.every, self.steps = what, every, steps
 
     def on_train_start(self, trainer, module):
         self.start = self.last = time.monotonic()
         self.first_step = self.last_step = trainer.global_step
-        self.total = int(trainer.estimated_stepping_batches)
+        self.total = self.steps or int(trainer.estimated_stepping_batches)
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_index):
         now, step = time.monotonic(), trainer.global_step

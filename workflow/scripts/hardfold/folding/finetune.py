@@ -75,8 +75,8 @@ def finetune(
         seed=seed,
     )
     trainer = build_trainer(
-        callbacks=[ProgressLog(f"{arm}, seed {seed}"), last_checkpoint(state)],
-        max_steps=settings["steps"],
+        callbacks=[ProgressLog(f"{arm}, seed {seed}", steps=settings["steps"]), last_checkpoint(state)],
+        max_epochs=module.intervals,
         accumulate_grad_batches=settings["accumulate_batches"],
         reload_dataloaders_every_n_epochs=1,
     )

@@ -146,8 +146,8 @@ class FoldingModule(lightning.LightningModule):
     """Trains what is trainable of `model` and adds a row a step to `history`; the validation chains are folded at step
     0, every `validate_every` steps and at the last.
 
-    An epoch of the Trainer is such an interval. Its crops come from a plan of the whole run and its dropout from the
-    seed and the step where it begins: a run that was cut short goes on at an interval's end as if it had not been.
+    An epoch of the Trainer is such an interval. Its crops come from a plan of the whole run, a batch's dropout from the
+    seed and the batch's place in the run: a run that was cut short goes on at an interval's end as if it had not been.
 
     settings: the configuration's training. With `patience`, training stops after so many validations without a lower
     loss, and `best` holds the step, loss and trained parameters of the lowest. `residues` trained on and `seconds` of
@@ -173,6 +173,7 @@ class FoldingModule(lightning.LightningModule):
         self.seed, self.best = seed, None
         lengths = [len(chain.sequence) for chain in train.chains]
         batches = settings["steps"] * settings["accumulate_batches"]
+        self.intervals = math.ceil(settings["steps"] / settings["validate_every"])
         self.plan = plan_steps(lengths, batches, settings["batch_size"], settings["crop"], seed)
         self.parts: list[dict[str, float]] = []  # of the batches since the last step
         self.residues, self.seconds = 0, {"training_seconds": 0.0, "validation_seconds": 0.0}
@@ -198,11 +199,10 @@ class FoldingModule(lightning.LightningModule):
         else:
             self.history.append({"step": 0, **self._validate()})
 
-    def on_train_epoch_start(self) -> None:
-        torch.manual_seed(np.random.SeedSequence([self.seed, self.global_step]).generate_state(1)[0])
-
     def on_train_batch_start(self, batch: Mapping, index: int) -> None:
         self.begun = time.monotonic()
+        place = [self.seed, self.global_step, len(self.parts)]
+        torch.manual_seed(np.random.SeedSequence(place).generate_state(1)[0])
 
     def training_step(self, batch: Mapping, index: int) -> Tensor:
         # The cache of autocast would give the last recycle weights that were cast without gradients.

@@ -70,7 +70,9 @@ def train_folding_model(
     module = PretrainingModule(model, *crops, history, settings=settings, seed=seed).train()
     start = time.monotonic()
     trainer = build_trainer(
-        max_steps=settings["steps"], callbacks=[ProgressLog(name)], reload_dataloaders_every_n_epochs=1
+        max_epochs=module.intervals,
+        callbacks=[ProgressLog(name, steps=settings["steps"])],
+        reload_dataloaders_every_n_epochs=1,
     )
     trainer.fit(module)
     seconds = time.monotonic() - start
