@@ -44,8 +44,10 @@ FAULTS = {
 
 
 @pytest.fixture(params=FAULTS)
-def archive_fault(request):
+def archive_fault(request, monkeypatch):
     """(reply, what an error says) of each thing that an archive may do."""
+    if request.param == "stalls":
+        monkeypatch.setattr(download, "TIMEOUT", (5, 0.2))
     return FAULTS[request.param]
 
 
@@ -92,8 +94,7 @@ def server(monkeypatch):
 
 @pytest.fixture
 def waits(monkeypatch):
-    """The seconds that `download.fetch` would have slept; what an answer may take is short."""
+    """The seconds that `download.fetch` would have slept."""
     slept = []
     monkeypatch.setattr(download.fetch.retry, "sleep", slept.append)
-    monkeypatch.setattr(download, "TIMEOUT", (5, 0.2))
     return slept
