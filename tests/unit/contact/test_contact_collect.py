@@ -78,9 +78,8 @@ def frame(**columns):
     """Values by protein with columns (experiment, metric), the same for each metric."""
     size = len(next(iter(columns.values())))
     index = [f"p{number:02d}" for number in range(size)]
-    return pd.concat(
-        {name: pd.DataFrame(dict.fromkeys(COMPARED, values), index) for name, values in columns.items()}, axis=1
-    )
+    frames = {name: pd.DataFrame(dict.fromkeys(COMPARED, values), index) for name, values in columns.items()}
+    return pd.concat({name: values.assign(pairs=100.0) for name, values in frames.items()}, axis=1)
 
 
 def test_a_comparison_is_over_the_proteins_that_both_have():
@@ -92,6 +91,14 @@ def test_a_comparison_is_over_the_proteins_that_both_have():
     assert row["second_value"] == pytest.approx(0.55)
     assert np.isnan(row["low"]) and row["p"] == 1  # one cluster is no sample
     assert compare(values.iloc[[1, 2]], [("losses", "a", "b")], cluster, **DRAWN) == []
+
+
+def test_a_comparison_is_over_equal_pairs():
+    values = frame(a=[0.5, 0.6, 0.9], b=[0.4, 0.2, 0.6])
+    values.loc["p01", ("a", "pairs")] = 60  # windows of a saw no more
+    cluster = pd.Series(values.index, values.index)
+    row = compare(values, [("baseline", "a", "b")], cluster, **DRAWN)[0]
+    assert row["proteins"] == 2 and row["difference"] == pytest.approx(0.2)
 
 
 def test_intervals_and_tests_are_over_clusters():
@@ -152,8 +159,9 @@ def collected(tmp_path):
             (folder / name).mkdir(parents=True)
             result = {"experiment": name, "threshold": 0.3}
             for split in ("test", "target"):
+                pairs = {"pairs": 100, "pairs_unseen": 0}
                 rows = [
-                    {"chain": chain, "pairs_unseen": 0, **{key: float(generator.random()) for key in METRICS}}
+                    {"chain": chain, **pairs, **{key: float(generator.random()) for key in METRICS}}
                     for chain, values in proteins.items() if values[0] == split
                 ]  # fmt: skip
                 result[split] = {"proteins": len(rows), "by_protein": rows, "metrics": summarise(rows, 0.3, 100, 1)}

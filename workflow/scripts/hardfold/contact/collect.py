@@ -111,10 +111,10 @@ def summary_row(result: Mapping, split: str) -> dict:
 
 
 def values_by_protein(results: Sequence[Mapping]) -> pd.DataFrame:
-    """Chain -> values, NaN where undefined, with columns (experiment, metric of COMPARED)."""
+    """Chain -> values, NaN where undefined, with columns (experiment, metric of COMPARED, and pairs)."""
     found = {
         result["experiment"]: pd.DataFrame(
-            [row for split in SCORED for row in result[split]["by_protein"]], columns=["chain", *COMPARED]
+            [row for split in SCORED for row in result[split]["by_protein"]], columns=["chain", *COMPARED, "pairs"]
         ).set_index("chain")
         for result in results
     }
@@ -147,12 +147,19 @@ def _switched_on(options, keys):
 def compare(
     values: pd.DataFrame, asked: Sequence[tuple[str, str, str]], cluster: pd.Series, resamples: int, seed: int
 ) -> list[dict]:
-    """Rows of COMPARISONS, but for split and p_holm: first less second over the proteins that both have.
+    """Rows of COMPARISONS, but for split and p_holm: first less second over the proteins that both have, of the same
+    number of pairs: windows that see only near ones are not held against a predictor of all.
 
     low, high: 95 % bootstrap over clusters; p: Wilcoxon signed-rank test of the clusters' mean differences.
     """
     cells = [(*pair, metric) for pair in asked for metric in COMPARED]
-    differences = pd.concat([values[one][key] - values[other][key] for _, one, other, key in cells], axis=1)
+    differences = pd.concat(
+        [
+            (values[one][key] - values[other][key]).where(values[one]["pairs"] == values[other]["pairs"])
+            for _, one, other, key in cells
+        ],
+        axis=1,
+    )
     clusters = cluster[values.index].to_numpy()
     intervals = bootstrap_intervals(differences.to_numpy(), clusters, 0.95, resamples, seed)
     rows = []
