@@ -167,6 +167,7 @@ rule predict_baseline:
     params:
         embeddings="results/embeddings",
         entry=lambda wildcards: BASELINES[wildcards.baseline],
+        max_distance=config["experiments"]["defaults"]["max_distance"],
         seed=config["seed"],
         library=library("contact.baselines"),
     message:

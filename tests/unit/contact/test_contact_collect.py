@@ -57,6 +57,7 @@ def asked(one, other, sizes=(1, 1)):
         ({"num_workers": 3}, {"use_msa": False}, [("alignment", "a", "b")]),
         ({"use_distance": False}, {}, [("auxiliary_tasks", "b", "a")]),
         ({"use_distance": False}, {"distance_loss_type": "smooth_l1"}, []),
+        ({"use_distance": False}, {"use_angle": False}, []),
         ({"contact_loss_type": "focal", "focal_gamma": 1.0}, {}, [("losses", "b", "a")]),
         ({"distance_loss_type": "cross_entropy", "num_distance_bins": 9}, {}, [("losses", "b", "a")]),
         ({"distance_loss_weight": 0.9}, {}, []),
@@ -117,16 +118,26 @@ def test_intervals_and_tests_are_over_clusters():
     assert (found["fives"]["clusters"], found["fives"]["proteins"]) == (8, 40)
 
 
-def test_p_is_adjusted_over_the_questions_of_a_split_and_metric_but_the_baselines():
+def test_p_is_adjusted_over_questions_and_metrics_of_a_split_and_baselines_by_themselves():
     pairs = [("alignment", "a", "b"), ("losses", "b", "c"), ("baseline", "a", "base_rate")]
+    given = {
+        ("test", "roc_auc"): (0.01, 0.04, 0.001), ("test", "pr_auc"): (0.2, 0.3, 0.03),
+        ("target", "roc_auc"): (0.5, 0.02, 0.9),
+    }  # fmt: skip
     rows = [
-        {"question": question, "first": one, "second": other, "split": split, "metric": "roc_auc", "p": p}
-        for split, ps in (("test", (0.01, 0.04, 0.001)), ("target", (0.5, 0.02, 0.9)))
+        {"question": question, "first": one, "second": other, "split": split, "metric": metric, "p": p}
+        for (split, metric), ps in given.items()
         for (question, one, other), p in zip(pairs, ps, strict=True)
     ]
-    found = adjusted(rows, pairs)
-    assert [(row["question"], row["split"]) for row in found[:2]] == [("alignment", "test"), ("alignment", "target")]
-    assert [row.get("p_holm") for row in found] == [pytest.approx(0.02), 0.5, 0.04, pytest.approx(0.04), None, None]
+    found = {(row["question"], row["split"], row["metric"]): row["p_holm"] for row in adjusted(rows, pairs)}
+    assert found == {
+        ("alignment", "test", "roc_auc"): pytest.approx(0.04), ("losses", "test", "roc_auc"): pytest.approx(0.12),
+        ("alignment", "test", "pr_auc"): pytest.approx(0.4), ("losses", "test", "pr_auc"): pytest.approx(0.4),
+        ("alignment", "target", "roc_auc"): 0.5, ("losses", "target", "roc_auc"): pytest.approx(0.04),
+        ("baseline", "test", "roc_auc"): pytest.approx(0.002), ("baseline", "test", "pr_auc"): pytest.approx(0.03),
+        ("baseline", "target", "roc_auc"): 0.9,
+    }  # fmt: skip
+    assert [row["question"] for row in adjusted(rows, pairs)] == ["alignment"] * 3 + ["losses"] * 3 + ["baseline"] * 3
 
 
 def test_neff_bands_begin_where_they_say():
@@ -211,7 +222,7 @@ def test_comparisons_hold_every_question_split_and_metric(collected):
     assert len(table) == len(pairs) * 3 * len(COMPARED)
     sizes = table.groupby("split")[["proteins", "clusters"]].first()
     assert sizes.T.to_dict("list") == {"held_out": [5, 4], "target": [2, 2], "test": [3, 2]}
-    assert (table["p_holm"].notna() == (table["question"] != "baseline")).all()
+    assert (table["p_holm"] >= table["p"]).all()
     assert np.allclose(table["first_value"] - table["second_value"], table["difference"], atol=1e-6)
 
 
