@@ -4,10 +4,13 @@ wait for data, and sizes for a GPU.
 On a CPU one thread, processor time where not said otherwise.
 """
 
+import functools
 import json
 import sys
 import time
+from pathlib import Path
 
+import contact_steps
 import numpy as np
 import pandas as pd
 import pytest
@@ -22,7 +25,8 @@ from hardfold.structure.parse import read_chain
 from hardfold.training import device, seed_everything
 
 pytestmark = pytest.mark.benchmark
-BATCH, ROWS, REPEATS = OPTIONS["batch_size"], 16, 2
+STEPS = Path(contact_steps.__file__)  # the program
+BATCH, ROWS = OPTIONS["batch_size"], 16
 LIMIT_GB = 16  # of a process
 WIDE = {**EXP3, "fusion_dim": 256}
 ESM2_8M = (6, 320, 20)
@@ -36,7 +40,7 @@ def one_thread(monkeypatch):
 
 
 def embedded_chains():
-    """Real ones, of 41 to 128 residues."""
+    """Real ones, of 128 residues at most."""
     for id in pd.read_csv(ROOT / "resources/demo/chains.tsv", sep="\t")["chain"]:
         entry, chain = id.split("_")
         yield read_chain(ROOT / f"resources/demo/structures/{entry}.cif.gz", chain, id=id)
@@ -55,25 +59,29 @@ def prepare(folder, chains, options, esm2=None, rows=ROWS):
 def run(side, folder, options, esm2=None, steps=None):
     """`contact_steps.main` in a process of its own, with its peak_mb above that of the imports."""
     arguments = {"side": side, "folder": str(folder), "options": options, "esm2": esm2, "steps": steps}
-    child = run_child(sys.executable, ROOT / "tests/benchmarks/contact_steps.py",
-                      json.dumps({**arguments, "limit_gb": LIMIT_GB}))  # fmt: skip
-    imports = run_python(f"import sys; sys.path.append({str(ROOT / 'tests/benchmarks')!r}); import contact_steps")
-    return {**json.loads(child["output"]), "peak_mb": child["peak_mb"] - imports["peak_mb"]}
+    child = run_child(sys.executable, STEPS, json.dumps({**arguments, "limit_gb": LIMIT_GB}))
+    return {**json.loads(child["output"]), "peak_mb": child["peak_mb"] - imports_mb()}
+
+
+@functools.cache
+def imports_mb():
+    return run_python("import sys; sys.path.append(sys.argv[1]); import contact_steps", STEPS.parent)["peak_mb"]
 
 
 @pytest.mark.parametrize(
-    ("what", "chains", "options", "esm2", "steps"),
+    ("what", "chains", "options", "esm2", "steps", "repeats"),
     [
-        ("exp5, width 64", lambda: random_chains([50] * 80), {"max_length": 50}, None, 3),
-        ("exp5, width 64, ESM-2 t6 8M", lambda: random_chains([50] * 80), {"max_length": 50}, ESM2_8M, 3),
-        ("exp3, width 256", lambda: random_chains([50] * 80), {"max_length": 50, **WIDE}, None, 2),
-        ("exp3, width 64, embedded chains", embedded_chains, {"max_length": 128, **EXP3}, None, 5),
+        ("exp5, width 64", lambda: random_chains([50] * 80), {"max_length": 50}, None, 3, 2),
+        ("exp5, width 64, ESM-2 t6 8M", lambda: random_chains([50] * 80), {"max_length": 50}, ESM2_8M, 3, 2),
+        ("exp3, width 256", lambda: random_chains([50] * 80), {"max_length": 50, **WIDE}, None, 2, 1),
+        ("exp3, width 64, embedded chains", embedded_chains, {"max_length": 128, **EXP3}, None, 3, 1),
     ],
+    ids=["exp5", "8M", "wide", "embedded"],
 )
-def test_against_a_straightforward_implementation(what, chains, options, esm2, steps, tmp_path):
+def test_against_a_straightforward_implementation(what, chains, options, esm2, steps, repeats, tmp_path):
     prepare(tmp_path / "data", chains(), options, esm2)
     runs = {side: [] for side in SIDES}
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         for side, costs in runs.items():
             costs.append(run(side, tmp_path / "data", options, esm2, None if side == "hardfold" else steps))
     losses = [costs[0]["losses"][:steps] for costs in runs.values()]
@@ -97,8 +105,8 @@ def test_lengths_that_the_straightforward_implementation_cannot_run(tmp_path):
         for what, changes in (("exp5, width 64", {}), ("exp3, width 256", WIDE)):
             options = {"max_length": length, **changes}
             folder = tmp_path / f"{length}-{len(rows)}"
-            prepare(folder, random_chains([length] * 4 * BATCH), options)
-            ours = min((run("hardfold", folder, options) for _ in range(REPEATS)), key=lambda cost: cost["cpu"])
+            prepare(folder, random_chains([length] * 3 * BATCH), options)
+            ours = run("hardfold", folder, options)
             dim = options.get("fusion_dim", OPTIONS["fusion_dim"])
             asked = f"{4 * BATCH * (length * dim) ** 2 / 1e9:.1f}"
             if changes:
@@ -156,7 +164,7 @@ def test_wait_for_data(tmp_path):
         folder = tmp_path / str(length)
         model = prepare(folder, random_chains([length] * (10 if length < 256 else 5) * BATCH), {"max_length": length})
         costs = {0: [], 1: []}
-        for _ in range(REPEATS):
+        for _ in range(2):
             for workers, found in costs.items():
                 model.options["num_workers"] = workers
                 found.append(train(model, folder))
