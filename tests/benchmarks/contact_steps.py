@@ -125,15 +125,21 @@ class StraightforwardSamples(Samples):
 
     def collate(self, samples):
         batch = super().collate(samples)
-        more = self.options["max_length"] - batch["mask"].shape[1]
-        unknown = {"mask": False, "contact": UNRESOLVED, "distance": np.nan, "angle": np.nan}
-        for name, value in unknown.items():
-            ends = {"distance": (0, more, 0, more), "contact": (0, more, 0, more), "angle": (0, 0, 0, more)}
-            batch[name] = functional.pad(batch[name], ends.get(name, (0, more)), value=value)
-        widest = self.options["max_length"] + 1  # BOS
-        msa = [functional.pad(rows, (0, widest - rows.shape[1]), value=1) for rows in batch["esm_msa"]]
-        batch["esm_msa"] = torch.stack(msa)
-        batch["esm2"] = functional.pad(batch["esm2"], (0, more), value=self.alphabets["esm2"].padding_idx)
+        padding = {name: alphabet.padding_idx for name, alphabet in self.alphabets.items()}
+        size = self.options["max_length"]
+        row = (0, size - batch["mask"].shape[1])
+        for name, ends, value in (
+            ("mask", row, False),
+            ("contact", row * 2, UNRESOLVED),
+            ("distance", row * 2, np.nan),
+            ("angle", (0, 0, *row), np.nan),
+            ("esm2", row, padding["esm2"]),
+        ):
+            batch[name] = functional.pad(batch[name], ends, value=value)
+        rows = [
+            functional.pad(part, (0, size + 1 - part.shape[1]), value=padding["esm_msa"]) for part in batch["esm_msa"]
+        ]
+        batch["esm_msa"] = torch.stack(rows)
         return batch
 
 
