@@ -105,7 +105,8 @@ def test_clusters_whose_members_agree_widen_the_interval():
     assert np.ptp(once, axis=0) == pytest.approx(whole, abs=0.02)
 
 
-def test_clusters_of_different_size_count_by_their_members():
+def test_clusters_of_different_size_count_by_their_members(monkeypatch):
+    monkeypatch.setattr(statistics, "FEWEST", 2)
     values, clusters = np.array([[0.0], [0.0], [0.0], [1.0]]), ["a", "a", "a", "b"]
     # The draws are aa, ab, ba, bb: means 0, 1/4, 1/4 and 1.
     assert statistics.bootstrap_intervals(values, clusters, 0.4, 1000, 1)[:, 0].tolist() == [0.25, 0.25]
@@ -122,3 +123,9 @@ def test_values_that_are_missing_leave_the_others_alone():
     assert found[:, 1] == pytest.approx([low, high], abs=0.15)
     assert np.isnan(found[:, 2]).all()
     assert statistics.bootstrap_intervals(np.empty((0, 2)), [], 0.95, 100, 1).shape == (2, 2)
+
+
+def test_few_clusters_have_no_interval():
+    values = columns(5, size=statistics.FEWEST)
+    assert np.isfinite(statistics.bootstrap_intervals(values, range(len(values)), 0.95, 100, 1)).all()
+    assert np.isnan(statistics.bootstrap_intervals(values[1:], range(len(values) - 1), 0.95, 100, 1)).all()

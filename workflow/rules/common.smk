@@ -94,6 +94,41 @@ def embedding_files(*splits):
     ]
 
 
+def training_threads(wildcards):
+    """Of an experiment: for each device one, and its workers that read batches ahead."""
+    options = EXPERIMENTS[wildcards.experiment]
+    return options["devices"] * (1 + options["num_workers"])
+
+
+def baseline_inputs(wildcards):
+    """What a baseline reads beside the data set: its embeddings, and the weights of the encoder that made them."""
+    entry = BASELINES[wildcards.baseline]
+    inputs = {}
+    if entry:
+        files = f"results/embeddings/{entry['key']}/{{split}}.h5"
+        inputs["embeddings"] = expand(files, split=SPLITS)
+    if entry and entry["encoder"]:
+        inputs["weights"] = f"results/weights/{entry['model']}"
+    return inputs
+
+
+def finetuning_chains(wildcards):
+    """What a fine-tuning learns from: the training chains, the targets themselves, or a data set of the arm's own."""
+    return {
+        "disjoint": "results/dataset/train.h5",
+        "memorisation": "results/dataset/target.h5",
+    }.get(wildcards.arm, f"results/folding/{wildcards.arm}/train.h5")
+
+
+def prediction_adapters(wildcards):
+    """The adapters of a run: none for the baseline, one a fold for leave_one_out."""
+    names = {
+        "baseline": [],
+        "leave_one_out": [f"leave_one_out/fold{fold}" for fold in FOLDS],
+    }.get(wildcards.arm, [wildcards.arm])
+    return [f"results/folding/{name}/seed{wildcards.seed}/adapter" for name in names]
+
+
 def pretraining_inputs(wildcards):
     """What a model of config/pretraining.yaml learns from: the data, and alignments or a trained stem."""
     settings = config["pretraining"]["models"][wildcards.model]

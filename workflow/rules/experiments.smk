@@ -2,18 +2,6 @@
 # results/experiments/ a folder an experiment and a baseline, summary.tsv, targets.tsv, comparisons.tsv and bands.tsv.
 
 
-def baseline_inputs(wildcards):
-    """What a baseline reads beside the data set: its embeddings, and the weights of the encoder that made them."""
-    entry = BASELINES[wildcards.baseline]
-    inputs = {}
-    if entry:
-        files = f"results/embeddings/{entry['key']}/{{split}}.h5"
-        inputs["embeddings"] = expand(files, split=SPLITS)
-    if entry and entry["encoder"]:
-        inputs["weights"] = f"results/weights/{entry['model']}"
-    return inputs
-
-
 rule embed_chains:
     input:
         weights=lambda wildcards: f"results/weights/{EMBEDDINGS[wildcards.embedding]['model']}",
@@ -64,16 +52,6 @@ rule couple_chains:
         "../scripts/couple_chains.py"
 
 
-def devices(wildcards):
-    """On how many an experiment is trained."""
-    return EXPERIMENTS[wildcards.experiment]["devices"]
-
-
-def training_threads(wildcards):
-    """For each device one, and its workers that read batches ahead."""
-    return devices(wildcards) * (1 + EXPERIMENTS[wildcards.experiment]["num_workers"])
-
-
 rule train_experiment:
     input:
         unpack(experiment_weights),
@@ -94,13 +72,15 @@ rule train_experiment:
         "results/benchmarks/train_experiment/{experiment}.tsv"
     conda:
         "../../envs/hardfold.yaml"
+    # For each device one, and its workers that read batches ahead.
     threads: training_threads
     resources:
         mem_mb=lambda wildcards, attempt: (
-            devices(wildcards) * memory(4000)(wildcards, attempt)
+            EXPERIMENTS[wildcards.experiment]["devices"]
+            * memory(4000)(wildcards, attempt)
         ),
         runtime=runtime(240),
-        gpu=devices,
+        gpu=lambda wildcards: EXPERIMENTS[wildcards.experiment]["devices"],
     params:
         embeddings="results/embeddings",
         options=lambda wildcards: EXPERIMENTS[wildcards.experiment],
@@ -167,6 +147,7 @@ rule predict_baseline:
     params:
         embeddings="results/embeddings",
         entry=lambda wildcards: BASELINES[wildcards.baseline],
+        max_distance=config["experiments"]["defaults"]["max_distance"],
         seed=config["seed"],
         library=library("contact.baselines"),
     message:

@@ -6,23 +6,6 @@ FOLDS = range(1, LEAVE_ONE_OUT["folds"] + 1)
 STEM = config["folding"]["test_time"]["language_model"]
 
 
-def finetuning_chains(wildcards):
-    """What a fine-tuning learns from: the training chains, the targets themselves, or a data set of the arm's own."""
-    return {
-        "disjoint": "results/dataset/train.h5",
-        "memorisation": "results/dataset/target.h5",
-    }.get(wildcards.arm, f"results/folding/{wildcards.arm}/train.h5")
-
-
-def prediction_adapters(wildcards):
-    """The adapters of a run: none for the baseline, one a fold for leave_one_out."""
-    names = {
-        "baseline": [],
-        "leave_one_out": [f"leave_one_out/fold{fold}" for fold in FOLDS],
-    }.get(wildcards.arm, [wildcards.arm])
-    return [f"results/folding/{name}/seed{wildcards.seed}/adapter" for name in names]
-
-
 rule build_folds:
     input:
         shards=expand("results/structures/shards/{shard}.h5", shard=SHARDS),

@@ -9,5 +9,6 @@ predict_baseline(
     embeddings=snakemake.params.embeddings,
     chains={split: snakemake.input[split] for split in ("train", "validation", "test", "target")},
     output=snakemake.output[0],
+    max_distance=snakemake.params.max_distance,
     seed=snakemake.params.seed,
 )

@@ -6,7 +6,14 @@ import pytest
 from made_up_maps import contact_maps, write_dataset, write_splits
 
 from hardfold import contacts
-from hardfold.contact.baselines import attention_head, base_rate, predict_baseline, scaled_couplings, separation_prior
+from hardfold.contact.baselines import (
+    attention_head,
+    base_rate,
+    predict_baseline,
+    scaled_couplings,
+    separation_prior,
+    typical_geometry,
+)
 from hardfold.contact.baselines import shuffled as shuffle
 from hardfold.contact.couple import couple_chains
 from hardfold.contact.embed import embed_chains
@@ -72,6 +79,19 @@ def test_a_separation_that_no_training_pair_has_takes_the_next_smaller_one(tmp_p
     (record,) = data = Dataset(write_dataset(tmp_path / "train.h5", {"one": truth}))
     predicted = separation_prior(data)("test", record)
     assert predicted[0, 11] == 1 and predicted[0, 10] == predicted[0, 9] == 0
+
+
+def test_typical_distances_and_angles_are_means_of_the_training_chains(chain_files):
+    data = Dataset(chain_files["train"])
+    geometry = typical_geometry(data, 12.0)(9)
+    values = [
+        record.distance_map[i, i + 4] for record in data for i in range(len(record.sequence) - 4)
+        if record.distance_map[i, i + 4] <= 12
+    ]  # fmt: skip
+    assert values and np.diag(geometry["distance"], 4) == pytest.approx(np.mean(values), rel=1e-3)
+    angles = np.concatenate([record.angle_map[np.isfinite(record.angle_map[:, 1]), 1] for record in data])
+    expected = np.arctan2(np.sin(angles).mean(), np.cos(angles).mean())
+    assert geometry["angles"].shape == (9, 2) and geometry["angles"][:, 1] == pytest.approx(expected, abs=1e-4)
 
 
 def planted(maps, generator, channels=4):
@@ -187,7 +207,7 @@ def test_every_baseline_predicts_the_held_out_chains_of_the_workflow(
     for name in ("a.h5", "b.h5"):
         predict_baseline(
             baseline=baseline, entry=entry, weights=weight_folders["esm2"] if entry and entry["encoder"] else None,
-            embeddings=embedded, chains=chain_files, output=tmp_path / name, seed=1,
+            embeddings=embedded, chains=chain_files, output=tmp_path / name, max_distance=20, seed=1,
         )  # fmt: skip
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
     with h5py.File(tmp_path / "a.h5") as file:
@@ -198,6 +218,7 @@ def test_every_baseline_predicts_the_held_out_chains_of_the_workflow(
             for id, length in zip(chains.ids, chains.lengths(), strict=True):
                 values = file[id]["contact_probability"]
                 assert values.shape == (length, length) and values.dtype == np.float16
+                assert ("distance" in file[id]) == (baseline == "separation_prior") == ("angles" in file[id])
                 assert ((values[()] > 0) & (values[()] < 1)).any() and np.array_equal(values, np.transpose(values))
 
 
@@ -205,7 +226,7 @@ def test_embeddings_of_other_weights_are_refused(embedded, weight_folders, chain
     with pytest.raises(EmbeddingsError, match="made with weights"):
         predict_baseline(
             baseline="attention_head", entry=ENTRIES["attention_head"], weights=weight_folders["esm_msa"],
-            embeddings=embedded, chains=chain_files, output=tmp_path / "a.h5", seed=1,
+            embeddings=embedded, chains=chain_files, output=tmp_path / "a.h5", max_distance=20, seed=1,
         )  # fmt: skip
 
 

@@ -57,6 +57,7 @@ def asked(one, other, sizes=(1, 1)):
         ({"num_workers": 3}, {"use_msa": False}, [("alignment", "a", "b")]),
         ({"use_distance": False}, {}, [("auxiliary_tasks", "b", "a")]),
         ({"use_distance": False}, {"distance_loss_type": "smooth_l1"}, []),
+        ({"use_distance": False}, {"use_angle": False}, []),
         ({"contact_loss_type": "focal", "focal_gamma": 1.0}, {}, [("losses", "b", "a")]),
         ({"distance_loss_type": "cross_entropy", "num_distance_bins": 9}, {}, [("losses", "b", "a")]),
         ({"distance_loss_weight": 0.9}, {}, []),
@@ -78,9 +79,8 @@ def frame(**columns):
     """Values by protein with columns (experiment, metric), the same for each metric."""
     size = len(next(iter(columns.values())))
     index = [f"p{number:02d}" for number in range(size)]
-    return pd.concat(
-        {name: pd.DataFrame(dict.fromkeys(COMPARED, values), index) for name, values in columns.items()}, axis=1
-    )
+    frames = {name: pd.DataFrame(dict.fromkeys(COMPARED, values), index) for name, values in columns.items()}
+    return pd.concat({name: values.assign(pairs=100.0) for name, values in frames.items()}, axis=1)
 
 
 def test_a_comparison_is_over_the_proteins_that_both_have():
@@ -92,6 +92,14 @@ def test_a_comparison_is_over_the_proteins_that_both_have():
     assert row["second_value"] == pytest.approx(0.55)
     assert np.isnan(row["low"]) and row["p"] == 1  # one cluster is no sample
     assert compare(values.iloc[[1, 2]], [("losses", "a", "b")], cluster, **DRAWN) == []
+
+
+def test_a_comparison_is_over_equal_pairs():
+    values = frame(a=[0.5, 0.6, 0.9], b=[0.4, 0.2, 0.6])
+    values.loc["p01", ("a", "pairs")] = 60  # windows of a saw no more
+    cluster = pd.Series(values.index, values.index)
+    row = compare(values, [("baseline", "a", "b")], cluster, **DRAWN)[0]
+    assert row["proteins"] == 2 and row["difference"] == pytest.approx(0.2)
 
 
 def test_intervals_and_tests_are_over_clusters():
@@ -110,16 +118,26 @@ def test_intervals_and_tests_are_over_clusters():
     assert (found["fives"]["clusters"], found["fives"]["proteins"]) == (8, 40)
 
 
-def test_p_is_adjusted_over_the_questions_of_a_split_and_metric_but_the_baselines():
+def test_p_is_adjusted_over_questions_and_metrics_of_a_split_and_baselines_by_themselves():
     pairs = [("alignment", "a", "b"), ("losses", "b", "c"), ("baseline", "a", "base_rate")]
+    given = {
+        ("test", "roc_auc"): (0.01, 0.04, 0.001), ("test", "pr_auc"): (0.2, 0.3, 0.03),
+        ("target", "roc_auc"): (0.5, 0.02, 0.9),
+    }  # fmt: skip
     rows = [
-        {"question": question, "first": one, "second": other, "split": split, "metric": "roc_auc", "p": p}
-        for split, ps in (("test", (0.01, 0.04, 0.001)), ("target", (0.5, 0.02, 0.9)))
+        {"question": question, "first": one, "second": other, "split": split, "metric": metric, "p": p}
+        for (split, metric), ps in given.items()
         for (question, one, other), p in zip(pairs, ps, strict=True)
     ]
-    found = adjusted(rows, pairs)
-    assert [(row["question"], row["split"]) for row in found[:2]] == [("alignment", "test"), ("alignment", "target")]
-    assert [row.get("p_holm") for row in found] == [pytest.approx(0.02), 0.5, 0.04, pytest.approx(0.04), None, None]
+    found = {(row["question"], row["split"], row["metric"]): row["p_holm"] for row in adjusted(rows, pairs)}
+    assert found == {
+        ("alignment", "test", "roc_auc"): pytest.approx(0.04), ("losses", "test", "roc_auc"): pytest.approx(0.12),
+        ("alignment", "test", "pr_auc"): pytest.approx(0.4), ("losses", "test", "pr_auc"): pytest.approx(0.4),
+        ("alignment", "target", "roc_auc"): 0.5, ("losses", "target", "roc_auc"): pytest.approx(0.04),
+        ("baseline", "test", "roc_auc"): pytest.approx(0.002), ("baseline", "test", "pr_auc"): pytest.approx(0.03),
+        ("baseline", "target", "roc_auc"): 0.9,
+    }  # fmt: skip
+    assert [row["question"] for row in adjusted(rows, pairs)] == ["alignment"] * 3 + ["losses"] * 3 + ["baseline"] * 3
 
 
 def test_neff_bands_begin_where_they_say():
@@ -152,8 +170,9 @@ def collected(tmp_path):
             (folder / name).mkdir(parents=True)
             result = {"experiment": name, "threshold": 0.3}
             for split in ("test", "target"):
+                pairs = {"pairs": 100, "pairs_unseen": 0}
                 rows = [
-                    {"chain": chain, "pairs_unseen": 0, **{key: float(generator.random()) for key in METRICS}}
+                    {"chain": chain, **pairs, **{key: float(generator.random()) for key in METRICS}}
                     for chain, values in proteins.items() if values[0] == split
                 ]  # fmt: skip
                 result[split] = {"proteins": len(rows), "by_protein": rows, "metrics": summarise(rows, 0.3, 100, 1)}
@@ -203,7 +222,7 @@ def test_comparisons_hold_every_question_split_and_metric(collected):
     assert len(table) == len(pairs) * 3 * len(COMPARED)
     sizes = table.groupby("split")[["proteins", "clusters"]].first()
     assert sizes.T.to_dict("list") == {"held_out": [5, 4], "target": [2, 2], "test": [3, 2]}
-    assert (table["p_holm"].notna() == (table["question"] != "baseline")).all()
+    assert (table["p_holm"] >= table["p"]).all()
     assert np.allclose(table["first_value"] - table["second_value"], table["difference"], atol=1e-6)
 
 

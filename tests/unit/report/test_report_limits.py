@@ -23,3 +23,15 @@ def test_what_the_language_model_saw(results, name, expected):
 
 def test_nothing_is_said_of_uniref_for_embedded_models(results):
     assert "UniRef50" not in " ".join(limits(results))
+
+
+def test_pairs_that_no_window_sees_and_unfinished_training_are_said(results):
+    assert "Windows of" not in " ".join(limits(results)) and "last epoch" not in " ".join(limits(results))
+    one = results.experiments[0]
+    rows = [{"chain": "1abc_A", "pairs": 75, "pairs_unseen": 25}]
+    metrics = one.metrics | {"test": one.metrics["test"] | {"by_protein": rows}, "target": {"by_protein": []}}
+    training = one.training | {"best_epoch": one.training["epochs"]}
+    changed = dataclasses.replace(one, metrics=metrics, training=training)
+    text = " ".join(limits(dataclasses.replace(results, experiments=[changed, *results.experiments[1:]])))
+    assert f"of all held-out pairs {one.name} 25 %" in text
+    assert f"{one.name} was best in the last epoch" in text

@@ -140,6 +140,7 @@ def test_the_report_follows_a_changed_table(own_results, path, old, new, shown):
 def test_unknown_values_are_dashes_with_a_note_never_zero(text):
     errors = re.search(r"### Distances and angles\n(.*?)\n###", text, re.DOTALL)[1]
     assert "| exp1 | 3 | – | – |" in errors
+    assert "baseline" not in errors  # they predict neither
     assert "never a zero" in errors
     assert "| absent-package | – |" in text
 

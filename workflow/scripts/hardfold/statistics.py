@@ -6,6 +6,7 @@ import numpy as np
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
+FEWEST = 6  # clusters: of fewer, resampling shows little more than the values themselves
 _DRAWN = 1000  # resamples in memory at a time
 
 
@@ -38,14 +39,14 @@ def bootstrap_intervals(
     """(2, M) ends of the percentile intervals of the means of the columns of `values` (N, M), NaN for what is missing.
 
     Whole clusters (N,) are drawn with replacement, as many as there are, the same ones for all columns (Davison and
-    Hinkley 1997, section 3.8). A column that fewer than two clusters have is NaN.
+    Hinkley 1997, section 3.8). A column that fewer than FEWEST clusters have is NaN.
     """
     names, cluster = np.unique(clusters, return_inverse=True)
     known = ~np.isnan(values)
     sums, counts = (np.zeros((len(names), values.shape[1])) for _ in range(2))
     np.add.at(sums, cluster, np.where(known, values, 0))
     np.add.at(counts, cluster, known)
-    intervals, usable = np.full((2, values.shape[1]), np.nan), (counts > 0).sum(0) > 1
+    intervals, usable = np.full((2, values.shape[1]), np.nan), (counts > 0).sum(0) >= FEWEST
     if not usable.any():
         return intervals
     generator, share, means = np.random.default_rng(seed), np.full(len(names), 1 / len(names)), []

@@ -34,12 +34,13 @@ def predict_baseline(
     embeddings: Path,
     chains: Mapping[str, Path],
     output: Path,
+    max_distance: float,
     seed: int,
 ) -> None:
     """Fit the baseline on the chains of the split `train` and write predictions.h5 for those of the other splits.
 
     chains: split -> data set; entry: what it reads (keys.baseline_entry), of `embeddings`/<key>/; weights: the folder
-    of the encoder that made it.
+    of the encoder that made it. separation_prior predicts distances up to max_distance and angles, too.
     """
     data = {split: Dataset(path) for split, path in chains.items()}
     train, maps = data.pop("train"), None
@@ -62,12 +63,19 @@ def predict_baseline(
         "attention_head_shuffled": lambda: attention_head(train, shuffled(maps, seed)),
         "couplings": lambda: scaled_couplings(train, maps),
     }[baseline]()
+    of_prior = baseline == "separation_prior"
+    geometry = typical_geometry(train, max_distance) if of_prior else lambda length: {}
+
+    def arrays(split, record):
+        probability = predict(split, record).astype(np.float16)
+        return {"contact_probability": probability, **geometry(len(record.sequence))}
+
     predicted = (
-        (split, id, {"contact_probability": predict(split, part.read(id, rows=0)).astype(np.float16)})
+        (split, id, arrays(split, part.read(id, rows=0)))
         for split, part in data.items()
         for id in progress(part.ids, len(part), f"{split} chains predicted")
     )
-    write_predictions(output, baseline, predicted)
+    write_predictions(output, baseline, predicted, **({"max_distance": max_distance} if of_prior else {}))
 
 
 def base_rate(train: Dataset) -> Predictor:
@@ -85,6 +93,31 @@ def separation_prior(train: Dataset) -> Predictor:
     def predict(split, record):
         position = np.arange(len(record.sequence))
         return share[np.searchsorted(seen, np.abs(position[:, None] - position), side="right") - 1]
+
+    return predict
+
+
+def typical_geometry(train: Dataset, max_distance: float) -> Callable[[int], dict[str, np.ndarray]]:
+    """Length -> distance (L, L) float16, the mean of the training pairs within `max_distance` angstrom of the same
+    |i-j|, or of a smaller one where none has it; angles (L, 2) float32, the training residues' mean directions."""
+    count, total = np.zeros((2, max(train.lengths())))
+    directions = np.zeros(2, complex)
+    for record in progress(train, len(train), "training chains averaged"):
+        i, j = pairs_in(len(record.sequence), 0)
+        distance = record.distance_map[i, j]
+        near = distance <= max_distance  # False for NaN
+        count += np.bincount((j - i)[near], minlength=len(count))
+        total += np.bincount((j - i)[near], distance[near], minlength=len(total))
+        directions += np.nansum(np.exp(1j * record.angle_map), axis=0)
+    seen = np.flatnonzero(count)
+    mean = (total[seen] / count[seen]).astype(np.float16)
+
+    def predict(length):
+        separation = np.abs(np.subtract.outer(np.arange(length), np.arange(length)))
+        return {
+            "distance": mean[np.searchsorted(seen, separation, side="right") - 1],
+            "angles": np.tile(np.angle(directions).astype(np.float32), (length, 1)),
+        }
 
     return predict
 

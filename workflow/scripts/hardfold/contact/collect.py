@@ -111,10 +111,10 @@ def summary_row(result: Mapping, split: str) -> dict:
 
 
 def values_by_protein(results: Sequence[Mapping]) -> pd.DataFrame:
-    """Chain -> values, NaN where undefined, with columns (experiment, metric of COMPARED)."""
+    """Chain -> values, NaN where undefined, with columns (experiment, metric of COMPARED, and pairs)."""
     found = {
         result["experiment"]: pd.DataFrame(
-            [row for split in SCORED for row in result[split]["by_protein"]], columns=["chain", *COMPARED]
+            [row for split in SCORED for row in result[split]["by_protein"]], columns=["chain", *COMPARED, "pairs"]
         ).set_index("chain")
         for result in results
     }
@@ -134,25 +134,30 @@ def questions(options: Mapping[str, Mapping], sizes: Mapping[str, int]) -> Itera
     ]
     for question, (asked, with_them) in QUESTIONS.items():
         for one, other, different in pairs:
-            if different & asked and different <= asked | with_them:
-                more = {name: sizes[name] if question == "size" else _switched_on(options[name], asked)
-                        for name in (one, other)}  # fmt: skip
+            if not (different & asked and different <= asked | with_them):
+                continue
+            on = {name: {key for key in asked if options[name][key] is True} for name in (one, other)}
+            more = {name: sizes[name] if question == "size" else len(on[name]) for name in (one, other)}
+            if on[one] <= on[other] or on[other] <= on[one]:  # an exchange of tasks is no question
                 yield (question, one, other) if more[one] > more[other] else (question, other, one)
-
-
-def _switched_on(options, keys):
-    return sum(options[key] is True for key in keys)
 
 
 def compare(
     values: pd.DataFrame, asked: Sequence[tuple[str, str, str]], cluster: pd.Series, resamples: int, seed: int
 ) -> list[dict]:
-    """Rows of COMPARISONS, but for split and p_holm: first less second over the proteins that both have.
+    """Rows of COMPARISONS, but for split and p_holm: first less second over the proteins that both have, of the same
+    number of pairs: windows that see only near ones are not held against a predictor of all.
 
     low, high: 95 % bootstrap over clusters; p: Wilcoxon signed-rank test of the clusters' mean differences.
     """
     cells = [(*pair, metric) for pair in asked for metric in COMPARED]
-    differences = pd.concat([values[one][key] - values[other][key] for _, one, other, key in cells], axis=1)
+    differences = pd.concat(
+        [
+            (values[one][key] - values[other][key]).where(values[one]["pairs"] == values[other]["pairs"])
+            for _, one, other, key in cells
+        ],
+        axis=1,
+    )
     clusters = cluster[values.index].to_numpy()
     intervals = bootstrap_intervals(differences.to_numpy(), clusters, 0.95, resamples, seed)
     rows = []
@@ -171,10 +176,13 @@ def compare(
 
 
 def adjusted(rows: Sequence[Mapping], asked: Sequence[tuple[str, str, str]]) -> list[dict]:
-    """The rows with p_holm, by question as in `asked`: over all questions but `baseline` of a split and a metric."""
+    """The rows with p_holm, by question as in `asked`: over all metrics and questions of a split, and, apart from them,
+    over all metrics and baselines."""
     rows = [dict(row) for row in rows]
-    for cell in {(row["split"], row["metric"]) for row in rows}:
-        family = [row for row in rows if (row["split"], row["metric"]) == cell and row["question"] != "baseline"]
+    families = {}
+    for row in rows:
+        families.setdefault((row["split"], row["question"] == "baseline"), []).append(row)
+    for family in families.values():
         for row, p in zip(family, holm([row["p"] for row in family]), strict=True):
             row["p_holm"] = p
     return sorted(rows, key=lambda row: asked.index((row["question"], row["first"], row["second"])))

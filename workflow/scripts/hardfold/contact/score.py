@@ -104,7 +104,7 @@ def _means(totals, counts):
 def summarise(rows: list[dict], threshold: float, resamples: int, seed: int) -> dict[str, dict]:
     """Metric -> {value, low, high, n}: the mean over the n proteins that have it and its 95 % bootstrap interval.
 
-    An interval needs two proteins; the threshold, chosen elsewhere, has none.
+    An interval needs FEWEST proteins (hardfold.statistics); the threshold, chosen elsewhere, has none.
     """
     values = np.array([[row[key] for key in _BY_PROTEIN] for row in rows], float).reshape(-1, len(_BY_PROTEIN))
     known = ~np.isnan(values)

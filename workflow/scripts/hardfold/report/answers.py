@@ -65,11 +65,11 @@ def design_statement(results: Results) -> str:
     chains = "{} test chains and {} targets".format(*sizes)
     return (
         f"Each answer pairs two experiments protein by protein on all held-out proteins ({chains}): mean difference, "
-        "95 % bootstrap interval over sequence clusters, Wilcoxon's p over clusters after Holm's method over the "
-        "questions' comparisons. *Higher* and *lower* speak of the one named first and ask for an interval that "
-        f"excludes 0 and a p below {LEVEL:g}. **Each experiment was trained once, with one seed: an interval covers "
-        "the choice of proteins, not training noise, so what it tells apart is two trained models, not yet two "
-        "methods.**"
+        "95 % bootstrap interval over sequence clusters, Wilcoxon's p over clusters after Holm's method over all "
+        "questions and metrics of the table below. *Higher* and *lower* speak of the one named first and ask for an "
+        f"interval that excludes 0 and a p below {LEVEL:g}. **Each experiment was trained once, with one seed: an "
+        "interval covers the choice of proteins, not training noise, so what it tells apart is two trained "
+        "models, not yet two methods.**"
     )
 
 

@@ -121,8 +121,10 @@ class Results:
 
 
 def best(experiments: list[Experiment]) -> Experiment | None:
-    """The one of the highest ROC AUC on validation chains: chosen without a look at the chains it is shown on."""
-    known = [one for one in experiments if not math.isnan(one.validation_roc_auc)]
+    """The one of the highest ROC AUC on validation chains: chosen without a look at the chains it is shown on. Of a run
+    that overfits one batch they are its training chains."""
+    honest = [one for one in experiments if not one.options["overfit_one_batch"]]
+    known = [one for one in honest if not math.isnan(one.validation_roc_auc)]
     return max(known, key=lambda one: one.validation_roc_auc, default=None)
 
 

@@ -128,12 +128,14 @@ def errors(results: Results, split: str) -> str:
 
 
 def _metrics(results: Results, split: str, columns: dict[str, str]) -> str:
-    """Value and interval of some metrics, one row an experiment, then one a baseline; n where a metric is not defined
-    for all proteins.
+    """Value and interval of some metrics, one row an experiment, then one a baseline that has any; n where a metric is
+    not defined for all proteins.
     """
     rows = []
     for one in [*results.experiments, *results.baselines]:
         row, section = results.metrics[split].loc[one.name], one.metrics[split]
+        if isinstance(one, Baseline) and not any(section["metrics"][key]["n"] for key in columns):
+            continue
         cells = []
         for key in columns:
             cell, n = interval(row[key], row[f"{key}_low"], row[f"{key}_high"]), section["metrics"][key]["n"]

@@ -5,6 +5,7 @@ import re
 import pandas as pd
 import yaml
 
+from hardfold.leakage import SCORED
 from hardfold.report import verdict
 from hardfold.report.format import count, markdown_table, percent, words
 from hardfold.report.results import EMBEDDED_FOLDER, Results
@@ -69,6 +70,12 @@ def limits(results: Results) -> list[str]:
         f"The contact experiments are scored on {test} test proteins and {targets} targets, one training run each: "
         "their intervals are over proteins and hold no spread over seeds."
     )
+    if unfinished := [one.name for one in results.experiments if one.training["best_epoch"] == one.training["epochs"]]:
+        items.append(
+            f"{words(unfinished)} {'was' if len(unfinished) == 1 else 'were'} best in the last epoch of training: more "
+            "epochs may change their scores, and what is told apart may be how fast they learn."
+        )
+    items += _unseen(results)
     unknown = results.audit["date_barrier"] == "unknown"
     if unknown.any():
         items.append(
@@ -83,6 +90,24 @@ def limits(results: Results) -> list[str]:
     if pd.isna(results.scores["nearest_training_identity"]).any():
         items.append("No hit to a training chain means that the search found none, not that the identity is 0 %.")
     return items
+
+
+def _unseen(results: Results) -> list[str]:
+    """The share of pairs that the windows of the experiments leave out, where there are any."""
+    shares = {}
+    for one in results.experiments:
+        rows = [row for split in SCORED for row in one.metrics[split]["by_protein"]]
+        unseen = sum(row["pairs_unseen"] for row in rows)
+        if unseen:
+            shares[one.name] = unseen / (unseen + sum(row["pairs"] for row in rows))
+    if not shares:
+        return []
+    said = words([f"{name} {percent(share)}" for name, share in shares.items()])
+    return [
+        f"Windows of `max_length` residues leave out pairs of longer chains, far ones: of all held-out pairs {said}. "
+        "They are scored neither as contacts nor as none, so metrics in one table may be over different pairs; paired "
+        "comparisons are over chains of which both see the same."
+    ]
 
 
 def _language_models(results: Results) -> list[str]:
