@@ -1,7 +1,14 @@
 # What every stage shares: the checked configuration, the shards, the names of experiments and arms.
 import re
 
-from hardfold.arms import WITHOUT_FINETUNING, finetuning_runs, prediction_runs
+from hardfold.arms import (
+    ALIGNMENT,
+    READS_ALIGNMENTS,
+    SWAPPED,
+    WITHOUT_ADAPTER,
+    finetuning_runs,
+    prediction_runs,
+)
 from hardfold.config import (
     ConfigError,
     check,
@@ -116,14 +123,25 @@ def finetuning_chains(wildcards):
     """What a fine-tuning learns from: the training chains, the targets themselves, or a data set of the arm's own."""
     return {
         "disjoint": "results/dataset/train.h5",
+        ALIGNMENT: "results/dataset/train.h5",
         "memorisation": "results/dataset/target.h5",
     }.get(wildcards.arm, f"results/folding/{wildcards.arm}/train.h5")
+
+
+def alignment_files(split):
+    """Input function: what an arm that reads alignments reads of a split's."""
+    return lambda wildcards: [
+        f"results/embeddings/{content}/{split}.h5"
+        for content in ("profile", "couplings")
+        if wildcards.arm in READS_ALIGNMENTS
+    ]
 
 
 def prediction_adapters(wildcards):
     """The adapters of a run: none for the baseline, one a fold for leave_one_out."""
     names = {
         "baseline": [],
+        SWAPPED: [ALIGNMENT],
         "leave_one_out": [f"leave_one_out/fold{fold}" for fold in FOLDS],
     }.get(wildcards.arm, [wildcards.arm])
     return [f"results/folding/{name}/seed{wildcards.seed}/adapter" for name in names]

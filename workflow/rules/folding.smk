@@ -65,11 +65,36 @@ rule shuffle_labels:
         "../scripts/shuffle_labels.py"
 
 
+rule profile_chains:
+    input:
+        expand("results/dataset/{split}.h5", split=SPLITS),
+    output:
+        expand("results/embeddings/profile/{split}.h5", split=SPLITS),
+    log:
+        "results/logs/profile_chains.log",
+    benchmark:
+        "results/benchmarks/profile_chains.tsv"
+    conda:
+        "../../envs/hardfold.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(4000),
+        runtime=runtime(60),
+    params:
+        library=library("folding.alignment"),
+    message:
+        "counting the columns of the chains' alignments"
+    script:
+        "../scripts/profile_chains.py"
+
+
 rule finetune_folding:
     input:
         weights=f"results/weights/{config['folding']['model']}",
         train=finetuning_chains,
+        train_alignments=alignment_files("train"),
         validation="results/dataset/validation.h5",
+        validation_alignments=alignment_files("validation"),
     output:
         adapter=directory("results/folding/{arm}/seed{seed}/adapter"),
         history="results/folding/{arm}/seed{seed}/history.csv",
@@ -115,6 +140,11 @@ rule predict_folding:
             rules.build_folds.output.table if wildcards.arm == "leave_one_out" else []
         ),
         targets="results/dataset/target.h5",
+        alignments=alignment_files("target"),
+        # For the control, which tells by it what to exchange.
+        assignment=lambda wildcards: (
+            "results/splits/assignment.tsv" if wildcards.arm == SWAPPED else []
+        ),
     output:
         "results/folding/{arm}/seed{seed}/predictions.tsv",
     log:
@@ -122,7 +152,7 @@ rule predict_folding:
     benchmark:
         "results/benchmarks/predict_folding/{arm}_{seed}.tsv"
     wildcard_constraints:
-        arm="|".join(["baseline", *sorted({*ARMS} - WITHOUT_FINETUNING)]),
+        arm="|".join(["baseline", *sorted({*ARMS} - WITHOUT_ADAPTER)]),
     conda:
         "../../envs/hardfold.yaml"
     threads: 1

@@ -1,14 +1,18 @@
+from hardfold.folding.alignment import AlignmentFeatures, swapped
 from hardfold.folding.predict import predict_structures
 from hardfold.jobs import claim_gpus, start_log
 
 start_log(snakemake.log[0])
 claim_gpus(snakemake.resources.gpu)
+targets, files = snakemake.input.targets, snakemake.input.alignments
+donors = snakemake.input.assignment and swapped(targets, snakemake.input.assignment, int(snakemake.wildcards.seed))
 predict_structures(
     weights=snakemake.input.weights,
-    targets=snakemake.input.targets,
+    targets=targets,
     adapters=snakemake.input.adapters,
     folds=snakemake.input.folds or None,
     output=snakemake.output[0],
     **snakemake.params.options,
     threads=snakemake.threads,
+    alignments=AlignmentFeatures(*files, targets, donors) if files else None,
 )

@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from hardfold import backbones
+from hardfold.contact.couple import couple_chains
 from hardfold.dataset import build_shard
 from hardfold.fetch import fetch
+from hardfold.folding.alignment import profile_chains
 from hardfold.folding.model import build_model, save_model, tiny_config
 from hardfold.structure.chain import Chain, save_chains
 
@@ -110,3 +112,26 @@ def real_data(tmp_path):
     save_chains(tmp_path / "chains.h5", chains)
     build_shard(tmp_path / "chains.h5", tmp_path, tmp_path / "real.h5", max_rows=4, selection="top")
     return tmp_path / "real.h5"
+
+
+@pytest.fixture
+def aligned(tmp_path):
+    """A data set of four helices of 18 to 24 residues with alignments of eight rows, and its features' two files."""
+    generator, chains = np.random.default_rng(3), []
+    for number, length in enumerate((18, 20, 22, 24)):
+        letters = generator.choice(list(LETTERS), length)
+        atoms = helix(length, generator)
+        atoms[letters == "G", 4] = np.nan
+        chains.append(Chain.from_atoms(f"{number}abc_A", "".join(letters), atoms))
+        rows = np.tile(letters, (8, 1))
+        changed = generator.random(rows.shape) < 0.5
+        changed[0] = False
+        rows[changed] = generator.choice(list(LETTERS), changed.sum())
+        text = "".join(f">{row}\n{''.join(letters)}\n" for row, letters in enumerate(rows))
+        (tmp_path / f"{chains[-1].id}.a3m").write_text(text)
+    save_chains(tmp_path / "chains.h5", chains)
+    data = tmp_path / "aligned.h5"
+    build_shard(tmp_path / "chains.h5", tmp_path, data, max_rows=8, selection="top")
+    profile_chains([data], [tmp_path / "profile.h5"])
+    couple_chains([data], [tmp_path / "couplings.h5"])
+    return data, (tmp_path / "profile.h5", tmp_path / "couplings.h5")

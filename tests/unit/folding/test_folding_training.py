@@ -68,7 +68,17 @@ FILES = ("history.csv", "adapter/adapter_model.safetensors", "adapter/adapter_co
 def run(weights, data, tmp_path):
     """Fine-tune into tmp_path/<name>; its state lies in tmp_path/<name>-state. Returns that folder."""
 
-    def run(name="run", seed=1, arm="disjoint", chains=None, adapter=None, losses=None, options=None, **training):
+    def run(
+        name="run",
+        seed=1,
+        arm="disjoint",
+        chains=None,
+        adapter=None,
+        losses=None,
+        options=None,
+        alignments=None,
+        **training,
+    ):
         paths = {split: Dataset(path) for split, path in data.items()} | (chains or {})
         settings = {
             "adapter": ADAPTER | (adapter or {}),
@@ -77,7 +87,7 @@ def run(weights, data, tmp_path):
         }
         finetune(
             arm=arm, seed=seed, weights=weights, **paths, output=tmp_path / name, state=tmp_path / f"{name}-state",
-            options=OPTIONS | (options or {}) | settings, threads=1,
+            options=OPTIONS | (options or {}) | settings, threads=1, alignments=alignments or {},
         )  # fmt: skip
         return tmp_path / name
 

@@ -3,29 +3,36 @@
 | design | arm |
 | --- | --- |
 | none | baseline |
-| A, tuned on other proteins | disjoint |
+| A, tuned on other proteins | disjoint; disjoint_alignment, which reads alignments too |
 | B, k-fold over the targets | leave_one_out |
 | C, the language model adapted to the target's own sequence | test_time |
 | D, trained on what it is tested on | memorisation |
-| knows the natives, controls, yardsticks | test_time_oracle; control_shuffled_labels; nearest_training, random_walk |
+| knows the natives | test_time_oracle |
+| controls | control_shuffled_labels, control_swapped_alignment |
+| yardsticks | nearest_training, random_walk |
 """
 
 from collections.abc import Mapping
 
 BASELINE = "baseline"
+ALIGNMENT = "disjoint_alignment"
 LEAVE_ONE_OUT = "leave_one_out"
 TEST_TIME = "test_time"
 MEMORISATION = "memorisation"
 SHUFFLED = "control_shuffled_labels"
+SWAPPED = "control_swapped_alignment"
 ORACLE = "test_time_oracle"
 NEAREST = "nearest_training"
 FLOOR = "random_walk"
 # Trained on what it is tested on, chosen with the native, a control or a yardstick: never in a headline.
-OFF_HEADLINE = {MEMORISATION, ORACLE, SHUFFLED, "control_swapped_alignment", NEAREST, FLOOR}
+OFF_HEADLINE = {MEMORISATION, ORACLE, SHUFFLED, SWAPPED, NEAREST, FLOOR}
 # Their targets may be fewer than the baseline's: classes that the configuration names; those with a near chain.
 PARTIAL = {LEAVE_ONE_OUT, NEAREST}
+# They read results/embeddings/{profile,couplings}.
+READS_ALIGNMENTS = {ALIGNMENT, SWAPPED}
 WITHOUT_SEED = {BASELINE, NEAREST}
-WITHOUT_FINETUNING = {TEST_TIME, ORACLE, NEAREST}
+# Their rules fold, choose or copy without an adapter of finetune_folding.
+WITHOUT_ADAPTER = {TEST_TIME, ORACLE, NEAREST}
 
 
 def prediction_runs(folding: Mapping) -> list[tuple[str, int]]:
@@ -43,6 +50,6 @@ def finetuning_runs(folding: Mapping) -> list[tuple[str, int]]:
     for arm in folding["arms"]:
         if arm == LEAVE_ONE_OUT:
             names += [f"{arm}/fold{fold}" for fold in range(1, folding[LEAVE_ONE_OUT]["folds"] + 1)]
-        elif arm not in WITHOUT_FINETUNING:
+        elif arm not in {*WITHOUT_ADAPTER, SWAPPED}:
             names.append(arm)
     return [(name, seed) for name in names for seed in folding["seeds"]]

@@ -9,6 +9,7 @@ import pandas as pd
 
 from hardfold import tables
 from hardfold.arms import (
+    ALIGNMENT,
     BASELINE,
     FLOOR,
     LEAVE_ONE_OUT,
@@ -18,6 +19,7 @@ from hardfold.arms import (
     ORACLE,
     PARTIAL,
     SHUFFLED,
+    SWAPPED,
     TEST_TIME,
 )
 from hardfold.statistics import bootstrap_interval, holm, smallest_p, wilcoxon, wilson_interval
@@ -37,6 +39,10 @@ ARM_NOTES = {
     "choice of a step could give, and above the baseline by its making.",
     SHUFFLED: "Arm control_shuffled_labels was trained on structures of other chains: what it gains is no knowledge of "
     "how a sequence folds.",
+    ALIGNMENT: "Arm disjoint_alignment learns from the chains of disjoint and reads alignments besides: its gain "
+    "over disjoint is what the alignments give.",
+    SWAPPED: "Arm control_swapped_alignment is disjoint_alignment given other targets' alignments: what it gains is no "
+    "knowledge of the target's relatives.",
     NEAREST: "Arm nearest_training is no model: the nearest training chain's structure, copied through the alignment.",
 }
 

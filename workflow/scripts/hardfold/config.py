@@ -6,7 +6,7 @@ from pathlib import Path
 import jsonschema
 import yaml
 
-from hardfold.arms import ORACLE, TEST_TIME
+from hardfold.arms import ALIGNMENT, ORACLE, SWAPPED, TEST_TIME
 from hardfold.contact.bins import NEAREST, contact_bins
 from hardfold.contact.keys import BASELINES
 from hardfold.inputs import is_date
@@ -84,6 +84,8 @@ def _cross_faults(config: dict):
         yield f"primary.arm: {config['primary']['arm']} is not among folding.arms"
     if ORACLE in config["folding"]["arms"] and TEST_TIME not in config["folding"]["arms"]:
         yield f"folding.arms: {ORACLE} chooses among the steps of {TEST_TIME}, which is not among them"
+    if SWAPPED in config["folding"]["arms"] and ALIGNMENT not in config["folding"]["arms"]:
+        yield f"folding.arms: {SWAPPED} folds with the adapter of {ALIGNMENT}, which is not among them"
     if config["folding"]["training"]["warmup"] >= config["folding"]["training"]["steps"]:
         yield "folding.training.warmup: not below folding.training.steps"
 

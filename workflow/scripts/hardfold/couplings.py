@@ -10,15 +10,12 @@ import numpy as np
 from scipy.linalg import cholesky, helmert
 from scipy.linalg.lapack import strtri
 
-from hardfold.alignment import weights
+from hardfold.alignment import STATES, WIDTH, weights
 from hardfold.contacts import pairs_in
 
-_LETTERS = np.frombuffer(b"ACDEFGHIKLMNPQRSTVWY", np.uint8)
-_STATES = np.full(256, len(_LETTERS), np.uint8)  # a gap and any other letter are one more state, the last
-_STATES[_LETTERS] = np.arange(len(_LETTERS))
 # Contrasts between the 21 states, orthonormal, each of sum zero: 19 among the residues, then residues against the gap.
 # In this basis no state is redundant, the pseudocount is a ridge and the couplings are in the zero-sum gauge.
-_CONTRASTS = helmert(len(_LETTERS) + 1).T.astype(np.float32)
+_CONTRASTS = helmert(WIDTH).T.astype(np.float32)
 _STRIP = 50  # columns whose couplings with all others are in memory at a time
 
 
@@ -31,7 +28,7 @@ def couplings(rows: np.ndarray, pseudocount: float = 0.8) -> np.ndarray:
     Zeros where all rows are alike. Memory: 160 N L bytes; with more than 20 L distinct rows 80 N L + 1,600 L L.
     """
     length = rows.shape[1]
-    states, copies = np.unique(_STATES[rows], axis=0, return_inverse=True)
+    states, copies = np.unique(STATES[rows], axis=0, return_inverse=True)
     if len(states) == 1:  # the pseudocount alone would couple its columns, all pairs equally
         return np.zeros((length, length), np.float32)
     samples = _samples(states, np.bincount(copies, weights(rows)), pseudocount)

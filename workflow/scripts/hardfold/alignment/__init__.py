@@ -1,4 +1,4 @@
-"""Multiple sequence alignments: files read and written, effective depth, choice of rows.
+"""Multiple sequence alignments: files read and written, effective depth, choice of rows, profiles.
 
 N rows, L match columns (the query's residues), W words of 64 columns.
 """
@@ -14,14 +14,18 @@ from hardfold.alignment.formats import (
     single_row,
     write_a3m,
 )
+from hardfold.alignment.profile import STATES, WIDTH, profile
 
 __all__ = [
     "GAP",
+    "STATES",
     "SUFFIXES",
+    "WIDTH",
     "Alignment",
     "AlignmentError",
     "choose_rows",
     "neff",
+    "profile",
     "read_a3m",
     "read_alignment",
     "single_row",

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import EsmForProteinFolding
 
+from hardfold.folding.alignment import NAME, AlignmentAdapter
 from hardfold.tables import whole_file
 from hardfold.training import load_trained_state, read_checkpoint, trained_state
 
@@ -24,6 +25,7 @@ LAYERS = {
     "transition": ("mlp_seq", "mlp_pair"),
 }
 FULL = "trained.safetensors"  # the file of blocks that were trained in full
+ALIGNMENT = "alignment.safetensors"  # and of an AlignmentAdapter
 
 
 class AdapterError(ValueError):
@@ -123,24 +125,32 @@ def trained_parameters(adapted: nn.Module) -> dict[str, int]:
 def adapted_modules(adapted: nn.Module) -> list[str]:
     """Names of the layers that carry LoRA and of the modules trained in full."""
     if isinstance(adapted, PeftModel):
-        return [*adapted.targeted_module_names, *(adapted.peft_config["default"].modules_to_save or [])]
+        alignment = [f"trunk.{NAME}"] if hasattr(adapted.trunk, NAME) else []
+        return [*adapted.targeted_module_names, *(adapted.peft_config["default"].modules_to_save or []), *alignment]
     return list(dict.fromkeys(name.rpartition(".")[0] for name in trained_parameters(adapted)))
 
 
 def save_adapter(adapted: nn.Module, folder: Path) -> None:
-    """Write peft's adapter_model.safetensors and adapter_config.json, or trained.safetensors of mode full."""
+    """Write peft's adapter_model.safetensors and adapter_config.json, or trained.safetensors of mode full; of a model
+    that reads alignments alignment.safetensors too."""
     folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if hasattr(adapted.trunk, NAME):
+        with whole_file(folder / ALIGNMENT) as temporary:
+            save_file(adapted.trunk.alignment.state_dict(), temporary)
     if isinstance(adapted, PeftModel):
         adapted.save_pretrained(folder)
         (folder / "README.md").unlink()  # peft's empty template of a model card
         return
-    folder.mkdir(parents=True, exist_ok=True)
     with whole_file(folder / FULL) as temporary:
         save_file(trained_state(adapted), temporary)
 
 
 def load_adapter(model: EsmForProteinFolding, folder: Path) -> nn.Module:
     """The model with what `save_adapter` wrote, LoRA unmerged (merging would change the last bits), in eval mode."""
+    if Path(folder, ALIGNMENT).is_file():
+        state = read_checkpoint(Path(folder, ALIGNMENT))
+        AlignmentAdapter(model, int(state["block"])).load_state_dict(state)
     path = Path(folder, FULL)
     if not path.is_file():
         return PeftModel.from_pretrained(model, folder).eval()

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +10,10 @@ from torch import nn
 from transformers import EsmForProteinFolding
 
 from hardfold.folding.adapters import adapted_modules, add_adapter, save_adapter, trained_parameters
+from hardfold.folding.alignment import AlignmentAdapter, AlignmentFeatures
 from hardfold.folding.memory import require_inference, require_training
 from hardfold.folding.model import checkpoint_blocks, keep_precision, load_model, place
-from hardfold.folding.module import HISTORY, Chains, Crops, FoldingModule, Sample, validated
+from hardfold.folding.module import HISTORY, Chains, Crops, FoldingModule, validated
 from hardfold.folding.predict import fold_sequence, step0_difference
 from hardfold.jobs import library_hashes
 from hardfold.tables import write_json
@@ -36,14 +37,16 @@ def finetune(
     state: Path,
     options: Mapping,
     threads: int,
+    alignments: Mapping[str, AlignmentFeatures],
 ) -> None:
     """Adapt the model in `weights` to the chains of `train`; write adapter/, history.csv and training.json to `output`.
 
     train, validation: a `Dataset`, or what reads like one (`module.ChainSet`); state: a folder of checkpoints, from
     which a run that was cut short goes on; options: the configuration's adapter, training, losses, recycles, chunk_size
-    and half_stem. Without `training.patience` the last step is kept, with it the step of the lowest validation loss,
-    step 0 among them. Raises NonFiniteLoss, naming the chains, where a loss or gradient is not finite, and
-    TooLong, naming the chain, where it does not fit into memory.
+    and half_stem; alignments: of `train` and `validation`, for a model that shall read them, or none. Without
+    `training.patience` the last step is kept, with it the step of the lowest validation loss, step 0 among them. Raises
+    NonFiniteLoss, naming the chains, where a loss or gradient is not finite, and TooLong, naming the chain, where it
+    does not fit into memory.
     """
     start, output, state = time.monotonic(), Path(output), Path(state)
     seed_everything(seed, threads)
@@ -51,18 +54,20 @@ def finetune(
     if arm == "memorisation":
         settings["patience"] = 0  # what it should learn by heart, chains held out cannot tell
     source = verify(weights)
-    chains = {"train": Crops(train, settings["crop"]), "validation": Crops(validation)}
+    train = Crops(train, settings["crop"], alignments.get("train"))
+    validation = Crops(validation, None, alignments.get("validation"))
+    chains = {"train": train, "validation": validation}
     if empty := [name for name, crops in chains.items() if not len(crops)]:
         raise ValueError(f"{arm}: no chains for {' and '.join(empty)}")
     identity = {"arm": arm, "seed": seed, **options, "weights": source["files"]}
-    identity |= {"data": {name: digest(crops.chains) for name, crops in chains.items()}}
+    identity |= {"data": {name: digest(crops) for name, crops in chains.items()}}
     last = resume_point(state, identity | {"code": library_hashes("folding.finetune")})
     model, keys = load_model(weights)
     place(model, device(), options["half_stem"])
     lengths = {name: {chain.id: len(chain.sequence) for chain in crops.chains} for name, crops in chains.items()}
     require_training(model, lengths["train"], settings, options["adapter"]["blocks"])
     require_inference(model, lengths["validation"], options["chunk_size"])
-    adapted, difference = adapt(model, [chain.sequence for chain in chains["validation"].chains], options)
+    adapted, difference = adapt(model, validation, options)
     history = History(output / "history.csv", HISTORY)
     module = FoldingModule(
         adapted,
@@ -112,30 +117,37 @@ def finetune(
     Path(state, LAST).unlink()
 
 
-def digest(chains: Iterable[Sample]) -> str:
+def digest(chains: Crops) -> str:
     """sha256 of all that training reads of the chains."""
     read = hashlib.sha256()
-    for chain in chains:
+    for chain in chains.chains:
         read.update(f"{chain.id} {chain.sequence}\n".encode())
-        read.update(chain.coordinates.numpy().tobytes())
-        read.update(chain.resolved.numpy().tobytes())
+        alignment = chains.alignments and chains.alignments.read(chain.id, 0, len(chain.sequence))
+        for array in (chain.coordinates, chain.resolved, *(alignment or ())):
+            read.update(array.numpy().tobytes())
     return read.hexdigest()
 
 
-def adapt(model: EsmForProteinFolding, sequences: Iterable[str], options: Mapping) -> tuple[nn.Module, float]:
+def adapt(model: EsmForProteinFolding, chains: Crops, options: Mapping) -> tuple[nn.Module, float]:
     """The model made ready for training by `options`, and its largest shift of an atom, angstrom, by what was added.
 
-    Measured on the shortest of `sequences`. Raises RuntimeError where it is not next to nothing.
+    Measured on the shortest of `chains`; where these have alignments, the model is made to read them. Raises
+    RuntimeError where the shift is not next to nothing.
     """
-    shortest = sorted(sequences, key=len)[:STEP0_CHAINS]
+    lengths = [len(chain.sequence) for chain in chains.chains]
+    shortest = [chains[index, 0] for index in np.argsort(lengths, kind="stable")[:STEP0_CHAINS]]
     settings = options["recycles"], options["chunk_size"]
-    before = [fold_sequence(model, sequence, *settings)[0] for sequence in shortest]
-    adapted = add_adapter(model, **options["adapter"]).eval()
+    before = [fold_sequence(model, chain.sequence, *settings)[0] for chain in shortest]
+    adapted = add_adapter(model, **options["adapter"])
+    if chains.alignments:
+        AlignmentAdapter(model, len(model.trunk.blocks) - options["adapter"]["blocks"])
+    adapted.eval()
     if options["training"]["activation_checkpointing"]:
         checkpoint_blocks(model)
     if options["training"]["precision"] == "bf16-mixed":
         keep_precision(model)
-    difference = step0_difference(before, [fold_sequence(adapted, sequence, *settings)[0] for sequence in shortest])
+    after = [fold_sequence(adapted, chain.sequence, *settings, chain.alignment)[0] for chain in shortest]
+    difference = step0_difference(before, after)
     if not difference <= STEP0_TOLERANCE:
         raise RuntimeError(f"the untrained adapter moves atoms by up to {difference:.2g} angstrom")
     return adapted, difference

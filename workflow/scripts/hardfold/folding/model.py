@@ -210,6 +210,11 @@ def encode(sequences: list[str]) -> tuple[torch.Tensor, torch.Tensor, torch.Tens
     return aatype, mask, torch.arange(aatype.shape[1]).expand_as(aatype)
 
 
+def to_device(batch: Mapping, place: torch.device) -> dict:
+    """The batch with its tensors on `place`."""
+    return {name: value.to(place) if isinstance(value, torch.Tensor) else value for name, value in batch.items()}
+
+
 def place(model: EsmForProteinFolding, target: torch.device, half_stem: bool) -> None:
     """Move the model to its device; with `half_stem` its language model computes in fp16, on a GPU only."""
     model.to(target)
@@ -223,9 +228,13 @@ def place(model: EsmForProteinFolding, target: torch.device, half_stem: bool) ->
 def fold(model: nn.Module, batch: Mapping, recycles: int, chunk_size: int = 0):
     """The model's output for a batch after `recycles` + 1 passes; only the last has gradients.
 
+    batch: `encode`'s aatype, mask and residue_index; of a model with an alignment adapter profile and couplings too.
+
     chunk_size: rows at a time of triangle attention, 0 for all: less memory, a little slower, for inference.
     """
     model.trunk.set_chunk_size(chunk_size or None)
+    if hasattr(model.trunk, "alignment"):
+        model.trunk.alignment.read = batch["profile"], batch["couplings"]
     return model(
         batch["aatype"],
         attention_mask=batch["mask"],

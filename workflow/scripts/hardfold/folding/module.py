@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader
 from hardfold import scoring
 from hardfold.batches import pad, plan_epoch
 from hardfold.folding import losses
-from hardfold.folding.model import encode, fold
+from hardfold.folding.alignment import AlignmentFeatures, collate_features
+from hardfold.folding.model import encode, fold, to_device
 from hardfold.trainer import warmup_cosine
 from hardfold.training import History, NonFiniteLoss, load_trained_state, require_finite, trained_state
 
@@ -44,19 +45,22 @@ class ChainSet(dict):
 
 @dataclass(frozen=True)
 class Sample:
-    """A stretch of a chain: sequence of l letters, coordinates (l, 5, 3) angstrom with NaN, resolved (l,) bool."""
+    """A stretch of a chain: sequence of l letters, coordinates (l, 5, 3) angstrom with NaN, resolved (l,) bool, and
+    where the model reads alignments what `AlignmentFeatures.read` gives."""
 
     id: str
     sequence: str
     coordinates: Tensor
     resolved: Tensor
+    alignment: tuple[Tensor, Tensor] | None = None
 
 
 class Crops:
-    """The chains in memory, cut: item (index, start) holds at most `length` residues from `start`, or all."""
+    """The chains in memory, cut: item (index, start) holds at most `length` residues from `start`, or all; what
+    `alignments` has of them is read when an item is."""
 
-    def __init__(self, chains: Chains, length: int | None = None):
-        self.length, self.chains = length, []
+    def __init__(self, chains: Chains, length: int | None = None, alignments: AlignmentFeatures | None = None):
+        self.length, self.chains, self.alignments = length, [], alignments
         for id in chains.ids:
             chain = chains[id]
             resolved = torch.as_tensor(chain.mask)
@@ -68,12 +72,16 @@ class Crops:
     def __getitem__(self, place: tuple[int, int]) -> Sample:
         index, start = place
         chain, cut = self.chains[index], slice(start, start + self.length if self.length else None)
-        return Sample(chain.id, chain.sequence[cut], chain.coordinates[cut], chain.resolved[cut])
+        sequence = chain.sequence[cut]
+        alignment = self.alignments and self.alignments.read(chain.id, start, start + len(sequence))
+        return Sample(chain.id, sequence, chain.coordinates[cut], chain.resolved[cut], alignment)
 
 
 def collate(samples: list[Sample]) -> dict:
-    """ids, aatype, mask and residue_index (B, L), coordinates (B, L, 5, 3), resolved (B, L), padded on the right."""
+    """ids, aatype, mask and residue_index (B, L), coordinates (B, L, 5, 3), resolved (B, L), and of samples with an
+    alignment profile (B, L, 21) and couplings (B, L, L); padded on the right."""
     aatype, mask, residue_index = encode([sample.sequence for sample in samples])
+    features = [sample.alignment for sample in samples if sample.alignment]
     return {
         "ids": [sample.id for sample in samples],
         "aatype": aatype,
@@ -81,6 +89,7 @@ def collate(samples: list[Sample]) -> dict:
         "residue_index": residue_index,
         "coordinates": pad([sample.coordinates for sample in samples], torch.nan),
         "resolved": pad([sample.resolved for sample in samples], False),
+        **(collate_features(features) if features else {}),
     }
 
 
@@ -135,11 +144,6 @@ def validate(
         scores = {"tm": scoring.tm_score(predicted, native), "lddt": scoring.lddt_ca(predicted, native)}
         rows.append({name: float(value) for name, value in {"loss": total, **parts, **scores}.items()})
     return {f"validation_{name}": float(np.mean([row[name] for row in rows])) for name in rows[0]}
-
-
-def to_device(batch: Mapping, place: torch.device) -> dict:
-    """The batch with its tensors on `place`."""
-    return {name: value.to(place) if isinstance(value, Tensor) else value for name, value in batch.items()}
 
 
 class FoldingModule(lightning.LightningModule):

@@ -10,9 +10,10 @@ from torch import nn
 from hardfold import tables
 from hardfold.dataset import Dataset
 from hardfold.folding.adapters import load_adapter
+from hardfold.folding.alignment import AlignmentFeatures, collate_features
 from hardfold.folding.losses import CA, frames_from_output
 from hardfold.folding.memory import require_inference
-from hardfold.folding.model import UNKNOWN, encode, fold, load_model, place
+from hardfold.folding.model import UNKNOWN, encode, fold, load_model, place, to_device
 from hardfold.jobs import progress
 from hardfold.structure.chain import Chain
 from hardfold.structure.write import write_mmcif
@@ -24,20 +25,28 @@ IDEAL_BACKBONE = ((-0.525, 1.363, 0.0), (0.0, 0.0, 0.0), (1.526, 0.0, 0.0))
 
 
 @torch.no_grad()
-def fold_sequence(model: nn.Module, sequence: str, recycles: int, chunk_size: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def fold_sequence(
+    model: nn.Module,
+    sequence: str,
+    recycles: int,
+    chunk_size: int = 0,
+    alignment: tuple[torch.Tensor, torch.Tensor] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
     """Coordinates (L, 5, 3) in angstrom, N CA C O CB, NaN where the residue has no such atom, and pLDDT (L,) 0..100.
 
+    alignment: what `AlignmentFeatures.read` gives, for a model with an alignment adapter.
     Residues of unknown type, for which the model places no atoms, get N, CA and C from their frame.
     """
     on = next(model.parameters()).device
-    aatype, mask, residue_index = (tensor.to(on) for tensor in encode([sequence]))
+    aatype, mask, residue_index = encode([sequence])
     batch = {"aatype": aatype, "mask": mask, "residue_index": residue_index}
+    batch = to_device(batch | (collate_features([alignment]) if alignment else {}), on)
     output = fold(model, batch, recycles, chunk_size)
     coordinates = output.positions[-1, 0, :, :5]
     coordinates = coordinates.masked_fill(output.atom14_atom_exists[0, :, :5, None] == 0, torch.nan)
     rotations, translations = frames_from_output(output.frames[-1, 0])
     backbone = torch.tensor(IDEAL_BACKBONE, device=on) @ rotations.transpose(1, 2) + translations[:, None]
-    unknown = aatype[0] == UNKNOWN
+    unknown = batch["aatype"][0] == UNKNOWN
     coordinates[unknown, :3] = backbone[unknown]
     return coordinates.cpu().numpy(), 100 * output.plddt[0, :, CA].cpu().numpy()
 
@@ -60,11 +69,13 @@ def predict_structures(
     chunk_size: int,
     half_stem: bool,
     threads: int,
+    alignments: AlignmentFeatures | None = None,
 ) -> None:
     """Write <target>.cif beside `output`, then `output` itself: target, file, residues, plddt (mean over residues).
 
     No adapter: the model as it is; one: for every target; with `folds` (target, fold) the adapter of fold k is
-    `adapters`[k - 1], and targets of no fold are left out. Raises TooLong, naming the target, before any is folded.
+    `adapters`[k - 1], and targets of no fold are left out. alignments: of the targets, for adapters that read them.
+    Raises TooLong, naming the target, before any is folded.
     """
     seed_everything(0, threads)
     verify(weights)
@@ -79,7 +90,8 @@ def predict_structures(
         require_inference(model, {target: len(sequence) for target, sequence in sequences.items()}, chunk_size)
         for target in progress(ids, len(ids), "targets folded"):
             sequence = sequences[target]
-            coordinates, plddt = fold_sequence(model, sequence, recycles, chunk_size)
+            alignment = alignments.read(target, 0, len(sequence)) if alignments else None
+            coordinates, plddt = fold_sequence(model, sequence, recycles, chunk_size, alignment)
             write_mmcif(Chain.from_atoms(target, sequence, coordinates), output.parent / f"{target}.cif", plddt)
             rows.append({"target": target, "file": f"{target}.cif", "residues": len(sequence), "plddt": plddt.mean()})
     tables.write(output, rows, ["target", "file", "residues", "plddt"])

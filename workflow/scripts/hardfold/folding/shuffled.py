@@ -47,7 +47,7 @@ def choose_donors(lengths: Mapping[str, int], clusters: Mapping[str, str], seed:
         cost[cluster[:, None] == cluster] = len(block) * (size.max() + 1)  # more than all other costs together
         rows, columns = linear_sum_assignment(cost)
         if len(alike := block[rows[cluster[rows] == cluster[columns]]]):
-            raise ShuffleError(f"no structure of another cluster is left for {', '.join(alike)}")
+            raise ShuffleError(f"no chain of another cluster is left for {', '.join(alike)}")
         donors |= dict(zip(block[rows].tolist(), block[columns].tolist(), strict=True))
     return dict(sorted(donors.items()))
 
