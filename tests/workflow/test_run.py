@@ -6,15 +6,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 import yaml
-from tiny_run import CHAINS, ROOT, TARGETS, build_folder, command, environment, needs_search_tools
+from tiny_run import CHAINS, OPTIONS, ROOT, TARGETS, build_folder, command, environment, needs_search_tools
 
 from hardfold.contact.keys import BASELINES
 from hardfold.dataset import Dataset
 from hardfold.jobs import gpu_slots
+from hardfold.structure.parse import read_model
 
 pytestmark = [pytest.mark.workflow, needs_search_tools]
 
@@ -69,7 +71,7 @@ def test_every_kept_chain_is_aligned_and_assigned(results):
 def test_scores_cover_every_target_arm_and_seed(results):
     scores = table(results / "folding/scores.tsv")
     runs = set(zip(scores["arm"], scores["seed"], strict=True))
-    drawn = {"disjoint", "leave_one_out", "test_time", "test_time_oracle", "memorisation", "control_shuffled_labels"}
+    drawn = {*OPTIONS["folding"]["arms"]} - {"nearest_training"}
     assert runs == {(arm, "1") for arm in drawn} | {
         (arm, "0") for arm in ("baseline", "random_walk", "nearest_training")
     }
@@ -81,13 +83,15 @@ def test_scores_cover_every_target_arm_and_seed(results):
 def test_no_arm_but_memorisation_is_trained_on_what_it_predicts(results):
     split = table(results / "splits/assignment.tsv").set_index("chain")["split"]
     folds = table(results / "folding/leave_one_out/folds.tsv").set_index("target")["fold"].astype(int)
-    names = ["disjoint", "memorisation", "control_shuffled_labels", "leave_one_out/fold1", "leave_one_out/fold2"]
+    names = ["disjoint", "disjoint_alignment", "memorisation", "control_shuffled_labels"]
+    names += ["leave_one_out/fold1", "leave_one_out/fold2"]
     trained = {
         name: json.loads((results / f"folding/{name}/seed1/training.json").read_text())["chains"] for name in names
     }
     chains = (split == "train").sum()
     assert trained == {
         "disjoint": chains,
+        "disjoint_alignment": chains,
         "control_shuffled_labels": chains,
         "memorisation": TARGETS,
         **{f"leave_one_out/fold{fold}": (folds != fold).sum() for fold in (1, 2)},
@@ -105,11 +109,22 @@ def test_no_arm_but_memorisation_is_trained_on_what_it_predicts(results):
 
 def test_the_untrained_adapter_changes_nothing(results):
     records = [*(results / "folding").glob("**/training.json"), results / "folding/test_time/seed1/adaptation.json"]
-    assert len(records) == 6
+    assert len(records) == 7
     assert all(json.loads(record.read_text())["step0_max_difference"] == 0 for record in records)
     for baseline in (results / "folding/baseline/seed0").glob("*.cif"):
         step0 = results / "folding/test_time/seed1/steps/0" / baseline.name
         assert step0.read_bytes() == baseline.read_bytes()
+
+
+def test_the_control_is_the_same_adapter_with_another_alignment(results):
+    folded = {
+        arm: np.concatenate(
+            [read_model(file).coordinates for file in sorted((results / f"folding/{arm}/seed1").glob("*.cif"))]
+        )
+        for arm in ("disjoint", "disjoint_alignment", "control_swapped_alignment")
+    }
+    own = folded.pop("disjoint_alignment")
+    assert all(np.nanmax(np.abs(own - other)) > 0 for other in folded.values())
 
 
 def test_no_step_beats_the_oracles(results):

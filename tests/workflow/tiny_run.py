@@ -61,8 +61,8 @@ OPTIONS = {
     "folding": {
         "model": "esmfold_tiny",
         "arms": [
-            *["disjoint", "leave_one_out", "test_time", "test_time_oracle", "memorisation"],
-            *["control_shuffled_labels", "nearest_training"],
+            *["disjoint", "disjoint_alignment", "leave_one_out", "test_time", "test_time_oracle", "memorisation"],
+            *["control_shuffled_labels", "control_swapped_alignment", "nearest_training"],
         ],
         "seeds": [1],
         "leave_one_out": {"folds": 2},
