@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hardfold.alignment import profile
+from hardfold.alignment import log_odds, profile
 
 
 def rows(*sequences):
@@ -19,3 +19,14 @@ def test_a_profile_is_the_share_of_each_residue_and_of_gaps():
 
 def test_copies_of_a_row_weigh_as_one():
     assert profile(rows("AAAAA", "CCCCC")) == pytest.approx(profile(rows("AAAAA", "CCCCC", "CCCCC", "CCCCC")))
+
+
+def test_log_odds_are_zero_where_a_residue_is_as_frequent_as_any():
+    shares = np.full((2, 21), 0.05, np.float32)
+    shares[:, 20] = 0
+    shares[1, :20] = 0
+    shares[1, 3], shares[1, 20] = 0.5, 0.5
+    odds = log_odds(shares)
+    assert odds[0] == pytest.approx(0, abs=1e-6)
+    assert odds[1, 3] == pytest.approx(np.log2(9.1)) and odds[1, 4] == pytest.approx(np.log2(0.1))
+    assert odds[1, 20] == 0.5 and odds.dtype == np.float32

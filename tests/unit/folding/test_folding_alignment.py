@@ -6,9 +6,10 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from hardfold import tables
-from hardfold.alignment import profile
+from hardfold.alignment import log_odds, profile
 from hardfold.contact.embeddings import EmbeddingsError
 from hardfold.couplings import couplings, standardised
 from hardfold.dataset import Dataset
@@ -24,7 +25,8 @@ SHAPE = {"blocks": 1, "layers": list(LAYERS), "rank": 2, "alpha": 4, "dropout": 
 OPTIONS = {
     "adapter": {"mode": "lora", **SHAPE},
     "training": {
-        "learning_rate": 0.01, "steps": 3, "warmup": 0, "schedule": "constant", "batch_size": 2,
+        "learning_rate": 0.01, "alignment_learning_rate": 0.02,
+        "steps": 3, "warmup": 0, "schedule": "constant", "batch_size": 2,
         "accumulate_batches": 1, "crop": 12, "precision": "32-true", "activation_checkpointing": True,
         "validate_every": 3, "patience": 0,
     },
@@ -51,7 +53,7 @@ def test_features_are_the_profile_and_the_couplings_of_the_alignment(aligned):
     data, files = aligned
     record = Dataset(data)["1abc_A"]
     columns, pairs = AlignmentFeatures(*files, data).read("1abc_A", 4, 15)
-    assert np.array_equal(columns, profile(record.msa)[4:15])
+    assert np.array_equal(columns, log_odds(profile(record.msa))[4:15])
     assert np.array_equal(pairs, standardised(couplings(record.msa))[4:15, 4:15].astype(np.float16))
 
 
@@ -154,11 +156,12 @@ def trained(aligned, weights, tmp_path):
     """Fine-tune on the aligned chains; returns the folder."""
     data, _ = aligned
 
-    def run(name, alignments):
+    def run(name, alignments, **training):
         chains = {"train": Dataset(data), "validation": Dataset(data)}
         finetune(
             arm="disjoint_alignment", seed=1, weights=weights, **chains, output=tmp_path / name,
-            state=tmp_path / f"{name}-state", options=OPTIONS, threads=1, alignments=alignments,
+            state=tmp_path / f"{name}-state", options=OPTIONS | {"training": OPTIONS["training"] | training}, threads=1,
+            alignments=alignments,
         )  # fmt: skip
         return tmp_path / name
 
@@ -175,6 +178,17 @@ def test_a_run_with_alignments_starts_where_the_one_without_does_and_then_parts(
     record = json.loads((reading / "training.json").read_text())
     assert record["step0_max_difference"] == 0.0 and record["adapted_modules"][-1] == "trunk.alignment"
     assert not (plain / "adapter/alignment.safetensors").exists()
+
+
+def test_the_projections_have_a_learning_rate_of_their_own(trained, aligned):
+    data, files = aligned
+    features = AlignmentFeatures(*files, data)
+    alignments = {"train": features, "validation": features}
+    slow, fast = (
+        load_file(trained(name, alignments, alignment_learning_rate=rate) / "adapter/alignment.safetensors")
+        for name, rate in (("slow", 1e-9), ("fast", 1e-2))
+    )
+    assert slow["profile.weight"].abs().max() < 1e-8 and fast["profile.weight"].abs().max() > 1e-3
 
 
 def test_a_target_is_folded_with_its_own_alignment_or_with_anothers(trained, aligned, weights, tmp_path):

@@ -43,6 +43,7 @@ OPTIONS = {
     "adapter": ADAPTER,
     "training": {
         "learning_rate": 0.01,
+        "alignment_learning_rate": 0.01,
         "steps": 5,
         "warmup": 2,
         "schedule": "constant",

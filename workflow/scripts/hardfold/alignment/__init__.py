@@ -14,7 +14,7 @@ from hardfold.alignment.formats import (
     single_row,
     write_a3m,
 )
-from hardfold.alignment.profile import STATES, WIDTH, profile
+from hardfold.alignment.profile import STATES, WIDTH, log_odds, profile
 
 __all__ = [
     "GAP",
@@ -24,6 +24,7 @@ __all__ = [
     "Alignment",
     "AlignmentError",
     "choose_rows",
+    "log_odds",
     "neff",
     "profile",
     "read_a3m",

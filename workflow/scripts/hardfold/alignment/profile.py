@@ -18,3 +18,10 @@ def profile(rows: np.ndarray) -> np.ndarray:
     share /= share.sum()
     states = STATES[rows]
     return np.stack([share @ (states == state) for state in range(WIDTH)], axis=1).astype(np.float32)
+
+
+def log_odds(shares: np.ndarray, pseudocount: float = 0.1) -> np.ndarray:
+    """A profile (L, 21) as log2 of each residue's share over 1/20, of which `pseudocount` is mixed in; the share of
+    gaps stays as it is."""
+    odds = (1 - pseudocount) * shares[:, :-1] * len(LETTERS) + pseudocount
+    return np.concatenate([np.log2(odds), shares[:, -1:]], axis=1)

@@ -12,7 +12,7 @@ from torch.nn import functional
 from transformers import EsmForProteinFolding
 
 from hardfold import tables
-from hardfold.alignment import WIDTH, profile
+from hardfold.alignment import WIDTH, log_odds, profile
 from hardfold.batches import pad
 from hardfold.contact.embeddings import Embeddings, write_embeddings
 from hardfold.contact.keys import COUPLINGS
@@ -24,9 +24,9 @@ NAME = "alignment"  # the adapter as a module of the trunk
 
 
 def profile_chains(chains: Sequence[Path], outputs: Sequence[Path]) -> None:
-    """Write the profile (L, 21) of each chain of each data set, in the layout of `contact.embeddings`."""
+    """Write the profile (L, 21) of each chain of each data set, as log odds, in the layout of `contact.embeddings`."""
     for data, output in zip(chains, outputs, strict=True):
-        write_embeddings(profile, PROFILE, data, output)
+        write_embeddings(lambda rows: log_odds(profile(rows)), PROFILE, data, output)
 
 
 def swapped(targets: Path, assignment: Path, seed: int) -> dict[str, str]:

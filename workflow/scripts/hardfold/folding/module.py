@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from hardfold import scoring
 from hardfold.batches import pad, plan_epoch
 from hardfold.folding import losses
-from hardfold.folding.alignment import AlignmentFeatures, collate_features
+from hardfold.folding.alignment import NAME, AlignmentFeatures, collate_features
 from hardfold.folding.model import encode, fold, to_device
 from hardfold.trainer import warmup_cosine
 from hardfold.training import History, NonFiniteLoss, load_trained_state, require_finite, trained_state
@@ -184,8 +184,12 @@ class FoldingModule(lightning.LightningModule):
         self.earlier_seconds = 0.0
 
     def configure_optimizers(self) -> dict:
-        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        settings, optimizer = self.settings, torch.optim.AdamW(trained, lr=self.settings["learning_rate"])
+        settings, groups = self.settings, {True: [], False: []}
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad:
+                groups[f".{NAME}." in name].append(parameter)
+        rates = {True: settings["alignment_learning_rate"], False: settings["learning_rate"]}
+        optimizer = torch.optim.AdamW([{"params": groups[own], "lr": rates[own]} for own in groups if groups[own]])
         if settings["schedule"] == "cosine":
             schedule = warmup_cosine(optimizer, settings["warmup"], settings["steps"])
         else:
@@ -226,7 +230,7 @@ class FoldingModule(lightning.LightningModule):
         norm = float(nn.utils.get_total_norm(gradients))
         if not math.isfinite(norm):
             raise NonFiniteLoss(f"the gradient is not finite at step {self.global_step}; batch: {', '.join(self.ids)}")
-        self.step_figures = {"gradient_norm": norm, "learning_rate": optimizer.param_groups[0]["lr"]}
+        self.step_figures = {"gradient_norm": norm, "learning_rate": optimizer.param_groups[-1]["lr"]}
 
     def on_train_batch_end(self, outputs, batch: Mapping, index: int) -> None:
         self.seconds["training_seconds"] += time.monotonic() - self.begun
