@@ -19,7 +19,7 @@ report: setup ## write the report again from results/, without training
 	snakemake report --cores 1 --forcerun plot_report write_report
 
 test: setup .cache/mlflow ## set up, then run all tests
-	pytest
+	pytest -n auto --dist loadfile
 
 slurm: setup ## disturb a Slurm of the tests' own: jobs, daemons and Snakemake killed (root, Debian; half an hour)
 	pytest tests/slurm -m "slurm or workflow" -rs
