@@ -162,6 +162,7 @@ rule score_contacts:
         validation="results/dataset/validation.h5",
         test="results/dataset/test.h5",
         target="results/dataset/target.h5",
+        assignment="results/splits/assignment.tsv",
     output:
         "results/experiments/{predictor}/metrics.json",
     log:

@@ -166,6 +166,7 @@ def collected(tmp_path):
     def run(proteins=PROTEINS, repeat=""):
         experiments = {name: embedded()[like] for name, like in (("exp2", "exp2"), ("exp10", "exp1"))}
         generator, folder = np.random.default_rng(0), tmp_path / f"results{repeat}"
+        clusters = {chain: cluster for chain, (_, cluster, _, _) in proteins.items()}
         for name in [*experiments, *BASELINES]:
             (folder / name).mkdir(parents=True)
             result = {"experiment": name, "threshold": 0.3}
@@ -175,7 +176,11 @@ def collected(tmp_path):
                     {"chain": chain, **pairs, **{key: float(generator.random()) for key in METRICS}}
                     for chain, values in proteins.items() if values[0] == split
                 ]  # fmt: skip
-                result[split] = {"proteins": len(rows), "by_protein": rows, "metrics": summarise(rows, 0.3, 100, 1)}
+                result[split] = {
+                    "proteins": len(rows),
+                    "by_protein": rows,
+                    "metrics": summarise(rows, clusters, 0.3, 100, 1),
+                }
             (folder / name / "metrics.json").write_text(json.dumps(result))
         for size, (name, options) in enumerate(experiments.items()):
             (folder / name / "config.json").write_text(json.dumps({"experiment": name, "options": options}))

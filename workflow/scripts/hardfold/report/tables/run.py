@@ -68,7 +68,7 @@ def limits(results: Results) -> list[str]:
     test, targets = (words(sorted({count(n) for n in table["proteins"]})) for table in results.metrics.values())
     items.append(
         f"The contact experiments are scored on {test} test proteins and {targets} targets, one training run each: "
-        "their intervals are over proteins and hold no spread over seeds."
+        "their intervals are over sequence clusters and hold no spread over seeds."
     )
     if unfinished := [one.name for one in results.experiments if one.training["best_epoch"] == one.training["epochs"]]:
         items.append(
