@@ -51,9 +51,9 @@ CHAIN_LIST = (
 )
 EXPERIMENTS = resolve_experiments(config)
 # What stands beside the experiments in every table -> what it reads of the embeddings, if anything.
-BASELINES = baseline_entries(config["experiments"]["defaults"]["esm2_name"])
+BASELINE_ENTRIES = baseline_entries(config["experiments"]["defaults"]["esm2_name"])
 # By key, what frozen encoders give, computed of the chains once for all experiments and baselines that read it.
-EMBEDDINGS = encoder_entries(EXPERIMENTS.values(), BASELINES.values())
+EMBEDDINGS = encoder_entries(EXPERIMENTS.values(), BASELINE_ENTRIES.values())
 ARMS = config["folding"]["arms"]
 # (arm, seed) of every folder of predictions; (arm, or arm/fold<k>, seed) of every fine-tuning.
 RUNS = prediction_runs(config["folding"])
@@ -64,8 +64,8 @@ wildcard_constraints:
     # Not the list of names: a thousand of them in every pattern cost a fifth of the dry run of 100,000 chains.
     shard=r"(chains|targets)\d+",
     experiment="|".join(EXPERIMENTS),
-    baseline="|".join(BASELINES),
-    predictor="|".join([*EXPERIMENTS, *BASELINES]),
+    baseline="|".join(BASELINE_ENTRIES),
+    predictor="|".join([*EXPERIMENTS, *BASELINE_ENTRIES]),
     embedding="|".join(map(re.escape, EMBEDDINGS)),
     arm="|".join(["baseline", *ARMS]),
     seed=r"\d+",
@@ -102,7 +102,7 @@ def training_threads(wildcards):
 
 def baseline_inputs(wildcards):
     """What a baseline reads beside the data set: its embeddings, and the weights of the encoder that made them."""
-    entry = BASELINES[wildcards.baseline]
+    entry = BASELINE_ENTRIES[wildcards.baseline]
     inputs = {}
     if entry:
         files = f"results/embeddings/{entry['key']}/{{split}}.h5"

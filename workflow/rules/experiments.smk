@@ -146,7 +146,7 @@ rule predict_baseline:
         runtime=runtime(60),
     params:
         embeddings="results/embeddings",
-        entry=lambda wildcards: BASELINES[wildcards.baseline],
+        entry=lambda wildcards: BASELINE_ENTRIES[wildcards.baseline],
         max_distance=config["experiments"]["defaults"]["max_distance"],
         seed=config["seed"],
         library=library("contact.baselines"),
@@ -189,7 +189,7 @@ rule collect_experiments:
     input:
         metrics=expand(
             "results/experiments/{predictor}/metrics.json",
-            predictor=[*EXPERIMENTS, *BASELINES],
+            predictor=[*EXPERIMENTS, *BASELINE_ENTRIES],
         ),
         configs=expand(rules.train_experiment.output.config, experiment=EXPERIMENTS),
         trainings=expand(rules.train_experiment.output.training, experiment=EXPERIMENTS),

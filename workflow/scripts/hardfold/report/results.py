@@ -166,7 +166,18 @@ def read_results(root: Path) -> Results:
         comparisons=_table(
             root / "experiments/comparisons.tsv",
             ["question", "first", "second", "split", "metric"],
-            ["proteins", "clusters", "first_value", "second_value", "difference", "low", "high", "p", "p_holm"],
+            [
+                "proteins",
+                "clusters",
+                "first_value",
+                "second_value",
+                "difference",
+                "low",
+                "high",
+                "p",
+                "p_holm",
+                "p_least",
+            ],
         ),
         bands=_table(
             root / "experiments/bands.tsv",
