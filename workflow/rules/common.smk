@@ -5,14 +5,17 @@ from hardfold.arms import WITHOUT_FINETUNING, finetuning_runs, prediction_runs
 from hardfold.config import (
     ConfigError,
     check,
+    check_classes,
     check_files,
     demo_leftovers,
     resolve_experiments,
 )
 from hardfold.contact.keys import (
     baseline_entries,
+    checkpoint_inputs,
     embedding_entries,
     encoder_entries,
+    encoder_names,
 )
 from hardfold.inputs import read_inputs, records
 from hardfold.jobs import library_hashes as library, memory, runtime, shards
@@ -24,16 +27,7 @@ try:
     CHAINS, TARGETS = read_inputs(
         config["inputs"]["chains"], config["inputs"]["targets"]
     )
-    if config["primary"]["class"] not in {"all", *TARGETS["class"]}:
-        raise ConfigError(
-            f"primary.class: {config['primary']['class']} is neither all nor a class of {config['inputs']['targets']}"
-        )
-    if strange := {*config["folding"]["leave_one_out"]["classes"]} - {
-        *TARGETS["class"]
-    }:
-        raise ConfigError(
-            f"folding.leave_one_out.classes: {', '.join(strange)}: no class of {config['inputs']['targets']}"
-        )
+    check_classes(config, TARGETS["class"])
 except (ConfigError, TableError) as fault:
     raise WorkflowError(str(fault)) from None
 
@@ -78,11 +72,8 @@ def shard_records(wildcards):
 
 def experiment_weights(wildcards):
     """The folders of the backbones that an experiment rests on."""
-    options = EXPERIMENTS[wildcards.experiment]
-    names = [("esm2", options["esm2_name"])]
-    if options["use_msa"]:
-        names.append(("esm_msa", options["esm_msa_name"]))
-    return {key: f"results/weights/{name}" for key, name in names}
+    names = encoder_names(EXPERIMENTS[wildcards.experiment])
+    return {key: f"results/weights/{name}" for key, name in names.items()}
 
 
 def embedding_files(*splits):
@@ -94,22 +85,14 @@ def embedding_files(*splits):
     ]
 
 
-def training_threads(wildcards):
-    """Of an experiment: for each device one, and its workers that read batches ahead."""
-    options = EXPERIMENTS[wildcards.experiment]
-    return options["devices"] * (1 + options["num_workers"])
-
-
 def baseline_inputs(wildcards):
     """What a baseline reads beside the data set: its embeddings, and the weights of the encoder that made them."""
     entry = BASELINE_ENTRIES[wildcards.baseline]
-    inputs = {}
-    if entry:
-        files = f"results/embeddings/{entry['key']}/{{split}}.h5"
-        inputs["embeddings"] = expand(files, split=SPLITS)
-    if entry and entry["encoder"]:
-        inputs["weights"] = f"results/weights/{entry['model']}"
-    return inputs
+    if not entry:
+        return {}
+    files = f"results/embeddings/{entry['key']}/{{split}}.h5"
+    weights = f"results/weights/{entry['model']}" if entry["encoder"] else []
+    return {"embeddings": expand(files, split=SPLITS), "weights": weights}
 
 
 def finetuning_chains(wildcards):
@@ -127,14 +110,3 @@ def prediction_adapters(wildcards):
         "leave_one_out": [f"leave_one_out/fold{fold}" for fold in FOLDS],
     }.get(wildcards.arm, [wildcards.arm])
     return [f"results/folding/{name}/seed{wildcards.seed}/adapter" for name in names]
-
-
-def pretraining_inputs(wildcards):
-    """What a model of config/pretraining.yaml learns from: the data, and alignments or a trained stem."""
-    settings = config["pretraining"]["models"][wildcards.model]
-    inputs = {"data": "results/pretraining/data.h5"}
-    if settings["kind"] == "alignment":
-        inputs["alignments"] = "results/pretraining/alignments.h5"
-    if settings["kind"] == "folding":
-        inputs["stem"] = f"results/pretraining/runs/{settings['stem']}"
-    return inputs

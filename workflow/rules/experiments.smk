@@ -55,10 +55,8 @@ rule couple_chains:
 rule train_experiment:
     input:
         unpack(experiment_weights),
+        unpack(lambda wildcards: checkpoint_inputs(EXPERIMENTS[wildcards.experiment])),
         embeddings=embedding_files("train", "validation"),
-        checkpoint=lambda wildcards: (
-            EXPERIMENTS[wildcards.experiment]["checkpoint_path_to_load"] or []
-        ),
         train="results/dataset/train.h5",
         validation="results/dataset/validation.h5",
     output:
@@ -73,7 +71,10 @@ rule train_experiment:
     conda:
         "../../envs/hardfold.yaml"
     # For each device one, and its workers that read batches ahead.
-    threads: training_threads
+    threads: lambda wildcards: (
+        EXPERIMENTS[wildcards.experiment]["devices"]
+        * (1 + EXPERIMENTS[wildcards.experiment]["num_workers"])
+    )
     resources:
         mem_mb=lambda wildcards, attempt: (
             EXPERIMENTS[wildcards.experiment]["devices"]

@@ -183,6 +183,7 @@ def write_training(folder, name, number, options):
         "residues_per_second": 5100.0,
         "parameters": {"trainable": 301_000 + number, "total": 2_301_000},
         "weights": {},
+        "checkpoint_chains": None,
         "loaded_keys": {},
     }
     write_json(folder / "training.json", training)

@@ -120,7 +120,8 @@ def test_baselines_are_beaten_by_those_whose_figures_say_so(results):
     changed = with_rows(changed, "exp3", "couplings", p_at_l_long=NONE | {"p_holm": np.nan})
     _, head, couplings = against_baselines(changed)
     assert head == (
-        "**Attention head:** long-range P@L higher for all 7 experiments. ROC AUC higher for all 7 experiments."
+        "**Attention head of `esm2_t6_2M_hardfold`:** long-range P@L higher for all 7 experiments. "
+        "ROC AUC higher for all 7 experiments."
     )
     assert "P@L higher for exp2, exp4, exp5, exp6 and exp7; lower for exp1; not told apart for exp3. ROC" in couplings
     assert "ROC AUC higher for exp2, exp3, exp4, exp5, exp6 and exp7; not told apart for exp1." in couplings

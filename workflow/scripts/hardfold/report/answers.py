@@ -143,7 +143,10 @@ def against_baselines(results: Results) -> list[str]:
                 if kind in judged.values()
             ]
             said.append(f"{label} {'; '.join(groups) or 'not compared'}.")
-        statements.append(f"**{BASELINE_LABELS[rival].capitalize()}:** {' '.join(said)}")
+        label = BASELINE_LABELS[rival].capitalize()
+        if rival == "attention_head":
+            label += f" of `{results.config['experiments']['defaults']['esm2_name']}`"
+        statements.append(f"**{label}:** {' '.join(said)}")
     return statements
 
 

@@ -257,7 +257,8 @@ def _experiment(folder: Path, name: str, options: dict) -> Experiment:
         name=name,
         options=options,
         training=_json(
-            folder / "training.json", {"seconds", "epochs", "steps", "best_epoch", "peak_memory_mb", "parameters"}
+            folder / "training.json",
+            {"seconds", "epochs", "steps", "best_epoch", "peak_memory_mb", "parameters", "checkpoint_chains"},
         ),
         history=_table(folder / "history.csv", [], ["epoch", "learning_rate", *parts, "validation_roc_auc"], ","),
         metrics=_metrics(folder / "metrics.json"),
