@@ -85,6 +85,12 @@ def embedding_files(*splits):
     ]
 
 
+def training_threads(wildcards):
+    """Of an experiment: for each device one, and its workers that read batches ahead."""
+    options = EXPERIMENTS[wildcards.experiment]
+    return options["devices"] * (1 + options["num_workers"])
+
+
 def baseline_inputs(wildcards):
     """What a baseline reads beside the data set: its embeddings, and the weights of the encoder that made them."""
     entry = BASELINE_ENTRIES[wildcards.baseline]

@@ -71,10 +71,7 @@ rule train_experiment:
     conda:
         "../../envs/hardfold.yaml"
     # For each device one, and its workers that read batches ahead.
-    threads: lambda wildcards: (
-        EXPERIMENTS[wildcards.experiment]["devices"]
-        * (1 + EXPERIMENTS[wildcards.experiment]["num_workers"])
-    )
+    threads: training_threads
     resources:
         mem_mb=lambda wildcards, attempt: (
             EXPERIMENTS[wildcards.experiment]["devices"]
