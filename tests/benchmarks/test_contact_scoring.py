@@ -12,7 +12,7 @@ import pytest
 from measure import print_table
 from sklearn import metrics
 
-from hardfold import contacts
+from hardfold import contacts, tables
 from hardfold.contact.predictions import write_predictions
 from hardfold.contact.score import score_contacts
 from hardfold.dataset import FORMAT_VERSION, Dataset
@@ -83,10 +83,12 @@ def by_scikit_learn(probability, truth, threshold):
 
 def test_scoring_a_thousand_chains(tmp_path):
     chains, predictions = make(tmp_path)
+    assignment = tmp_path / "assignment.tsv"
+    ids = [id for path in chains.values() for id in Dataset(path).ids]
+    tables.write(assignment, [{"chain": id, "cluster": id} for id in ids], ["chain", "cluster"])
     start = time.monotonic(), time.process_time()
-    score_contacts(
-        predictions=predictions, chains=chains, output=tmp_path / "metrics.json", resamples=RESAMPLES, seed=1
-    )
+    files = {"predictions": predictions, "assignment": assignment, "output": tmp_path / "metrics.json"}
+    score_contacts(**files, chains=chains, resamples=RESAMPLES, seed=1)
     wall, cpu = time.monotonic() - start[0], time.process_time() - start[1]
     result = json.loads((tmp_path / "metrics.json").read_text())
     data, ours, theirs, reading = Dataset(chains["test"]), 0.0, 0.0, 0.0

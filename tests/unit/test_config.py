@@ -11,6 +11,7 @@ import yaml
 from hardfold.config import (
     ConfigError,
     check,
+    check_classes,
     check_files,
     demo_leftovers,
     pretrained_models,
@@ -412,3 +413,20 @@ def test_the_stems_checkpoint_is_fetched_for_the_arm_that_reads_it(config):
 def test_options_of_arms_that_cannot_be_are_refused(config, section, change):
     config["folding"][section] |= change
     assert f"folding.{section}" in refusal(config)
+
+
+@pytest.mark.parametrize(
+    ("section", "change", "message"),
+    [
+        ("primary", {"class": "Hard"}, "primary.class: Hard is neither all nor a class of resources"),
+        (
+            "folding",
+            {"leave_one_out": {"classes": ["hard", "odd"]}},
+            "leave_one_out.classes: odd: no class of resources",
+        ),
+    ],
+)
+def test_classes_are_those_of_the_targets(config, section, change, message):
+    check_classes(config, ["hard", "easy", "hard"])
+    with pytest.raises(ConfigError, match=message):
+        check_classes({**config, section: {**config[section], **change}}, ["hard", "easy"])

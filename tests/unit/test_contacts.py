@@ -35,9 +35,17 @@ def test_precision_counts_the_best_pairs_and_divides_by_what_exists():
 
 
 def test_ties_keep_the_order_of_the_pairs():
-    scores, truth = arrays([0.5, 0.5, 0.5], [1, 0, 0])
+    scores, truth = arrays([0.5, 0.5, 0.5, 0.1], [1, 0, 0, 0])
     assert contacts.precision_at(scores, truth, 1) == 1
-    assert contacts.precision_at(scores[::-1], truth[::-1], 1) == 0
+    assert contacts.precision_at(scores, truth[[1, 0, 2, 3]], 1) == 0
+
+
+def test_scores_that_are_all_equal_name_no_pair_the_best():
+    scores, truth = arrays([0.5, 0.5, 0.5], [1, 0, 0])
+    assert np.isnan(contacts.precision_at(scores, truth, 2))
+    assert contacts.precision_at(scores, truth, 3) == pytest.approx(1 / 3)  # all of them are taken
+    found = contacts.evaluate(np.full((40, 40), 0.1), np.eye(40, k=30, dtype=np.uint8))
+    assert all(np.isnan(found[key]) for key in contacts.PRECISION_KEYS) and found["roc_auc"] == 0.5
 
 
 def test_roc_auc_is_the_share_of_ordered_couples_ties_a_half():
@@ -192,6 +200,18 @@ def test_the_command_reads_rr_npz_and_hdf5_alike(tmp_path, capsys):
     }  # fmt: skip
 
 
+def test_one_of_several_models_of_an_rr_file_is_to_be_named(tmp_path, capsys):
+    path, file = native(tmp_path), tmp_path / "models.rr"
+    file.write_text("PFRMAT RR\nMODEL  1\n1 30 0 8 0.9\nEND\nMODEL  2\n1 29 0 8 0.4\nEND\n")
+    found = [np.argwhere(np.triu(contacts.read_prediction(file, 30, model=name))).tolist() for name in "12"]
+    assert found == [[[0, 29]], [[0, 28]]]
+    assert main(["contacts", str(file), str(path), "--model", "2"]) == 0
+    capsys.readouterr()
+    for extra in ([], ["--model", "3"]):
+        assert main(["contacts", str(file), str(path), *extra]) == 1
+        assert "name one of its 2 models with --model (1, 2)" in capsys.readouterr().err
+
+
 def test_pairs_without_a_prediction_are_counted_and_not_scored(tmp_path):
     truth = np.zeros((30, 30), np.uint8)
     truth[0, 29] = truth[29, 0] = truth[0, 10] = truth[10, 0] = 1
@@ -223,6 +243,7 @@ def test_pairs_without_a_prediction_are_counted_and_not_scored(tmp_path):
         ("bad.rr", "1 99 0 8 0.5", "line 1: pair 1 99"),
         ("bad.rr", "1 two 0 8 0.5", "line 1: not a pair"),
         ("bad.rr", "1 9 nan", "not finite"),
+        ("bad.rr", "PFRMAT RR\nEND", "lists no pair"),
     ],
 )
 def test_a_prediction_that_does_not_fit_is_refused(tmp_path, name, text, message):

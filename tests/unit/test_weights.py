@@ -1,7 +1,9 @@
 """Pretrained weights out of a folder, the cache or an archive, a server of the tests' own: recorded and verified."""
 
 import hashlib
+import io
 import json
+import zipfile
 
 import pytest
 
@@ -122,7 +124,14 @@ def test_a_file_changed_after_the_fetch_is_found(tmp_path):
         verify(tmp_path / "out")
 
 
-BODIES = {"models": b"PK the checkpoint", "regression": b"\x80 the regression"}
+def zipped(text):
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("data.pkl"), text)
+    return content.getvalue()
+
+
+BODIES = {"models": zipped("the checkpoint"), "regression": b"\x80 the regression"}
 PATHS = [f"/{part}/{name}" for part, name in zip(BODIES, FILES, strict=True)]
 
 
@@ -152,7 +161,7 @@ def test_another_content_than_that_of_the_first_download_is_refused(tmp_path, ar
     fetch(NAME, tmp_path / "none", archive.url, False, tmp_path / "out")
     kept, (good,) = tmp_path / "cache" / NAME / FILES[file], archive.replies[PATHS[file]]
     kept.unlink()
-    archive.replies[PATHS[file]] = [(200, {}, good[2] + b" of another day")]
+    archive.replies[PATHS[file]] = [(200, {}, [zipped("of another day"), b"\x80 of another day"][file])]
     with pytest.raises(WeightsError, match=f"{PATHS[file]}: not the file of the first download"):
         fetch(NAME, tmp_path / "none", archive.url, False, tmp_path / "again")
     assert not kept.exists() and not (tmp_path / "again").exists()
@@ -207,7 +216,7 @@ def test_a_file_that_the_archive_lacks_is_named(tmp_path, archive, path):
     assert archive.asked.count(path) == 2  # no attempt can mend it
 
 
-WEIGHTS = b"PK the weights"
+WEIGHTS = zipped("the weights")
 TENSORS = bytes(8) + b"{} the weights"  # as safetensors begin
 
 
@@ -286,3 +295,8 @@ def test_a_folding_model_that_the_archive_lacks_is_asked_of_the_user(tmp_path, h
     with pytest.raises(WeightsError, match=rf"has none of model\.safetensors, .*{tmp_path}/none/esmfold_x/ needs"):
         fetch("esmfold_x", tmp_path / "none", hub.archive, False, tmp_path / "out")
     assert len(hub.asked) == len(weights.FOLDING_WEIGHTS)
+
+
+def test_the_first_half_of_a_zip_archive_is_refused_whatever_its_length_says(tmp_path, archive):
+    half = BODIES["models"][:-30]
+    check_that_nothing_half_is_left(tmp_path, archive, (200, {}, half), "no \\.pt file", PATHS[0])

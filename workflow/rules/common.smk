@@ -12,14 +12,17 @@ from hardfold.arms import (
 from hardfold.config import (
     ConfigError,
     check,
+    check_classes,
     check_files,
     demo_leftovers,
     resolve_experiments,
 )
 from hardfold.contact.keys import (
     baseline_entries,
+    checkpoint_inputs,
     embedding_entries,
     encoder_entries,
+    encoder_names,
 )
 from hardfold.inputs import read_inputs, records
 from hardfold.jobs import library_hashes as library, memory, runtime, shards
@@ -31,16 +34,7 @@ try:
     CHAINS, TARGETS = read_inputs(
         config["inputs"]["chains"], config["inputs"]["targets"]
     )
-    if config["primary"]["class"] not in {"all", *TARGETS["class"]}:
-        raise ConfigError(
-            f"primary.class: {config['primary']['class']} is neither all nor a class of {config['inputs']['targets']}"
-        )
-    if strange := {*config["folding"]["leave_one_out"]["classes"]} - {
-        *TARGETS["class"]
-    }:
-        raise ConfigError(
-            f"folding.leave_one_out.classes: {', '.join(strange)}: no class of {config['inputs']['targets']}"
-        )
+    check_classes(config, TARGETS["class"])
 except (ConfigError, TableError) as fault:
     raise WorkflowError(str(fault)) from None
 
@@ -58,9 +52,9 @@ CHAIN_LIST = (
 )
 EXPERIMENTS = resolve_experiments(config)
 # What stands beside the experiments in every table -> what it reads of the embeddings, if anything.
-BASELINES = baseline_entries(config["experiments"]["defaults"]["esm2_name"])
+BASELINE_ENTRIES = baseline_entries(config["experiments"]["defaults"]["esm2_name"])
 # By key, what frozen encoders give, computed of the chains once for all experiments and baselines that read it.
-EMBEDDINGS = encoder_entries(EXPERIMENTS.values(), BASELINES.values())
+EMBEDDINGS = encoder_entries(EXPERIMENTS.values(), BASELINE_ENTRIES.values())
 ARMS = config["folding"]["arms"]
 # (arm, seed) of every folder of predictions; (arm, or arm/fold<k>, seed) of every fine-tuning.
 RUNS = prediction_runs(config["folding"])
@@ -71,8 +65,8 @@ wildcard_constraints:
     # Not the list of names: a thousand of them in every pattern cost a fifth of the dry run of 100,000 chains.
     shard=r"(chains|targets)\d+",
     experiment="|".join(EXPERIMENTS),
-    baseline="|".join(BASELINES),
-    predictor="|".join([*EXPERIMENTS, *BASELINES]),
+    baseline="|".join(BASELINE_ENTRIES),
+    predictor="|".join([*EXPERIMENTS, *BASELINE_ENTRIES]),
     embedding="|".join(map(re.escape, EMBEDDINGS)),
     arm="|".join(["baseline", *ARMS]),
     seed=r"\d+",
@@ -85,11 +79,8 @@ def shard_records(wildcards):
 
 def experiment_weights(wildcards):
     """The folders of the backbones that an experiment rests on."""
-    options = EXPERIMENTS[wildcards.experiment]
-    names = [("esm2", options["esm2_name"])]
-    if options["use_msa"]:
-        names.append(("esm_msa", options["esm_msa_name"]))
-    return {key: f"results/weights/{name}" for key, name in names}
+    names = encoder_names(EXPERIMENTS[wildcards.experiment])
+    return {key: f"results/weights/{name}" for key, name in names.items()}
 
 
 def embedding_files(*splits):
@@ -109,14 +100,12 @@ def training_threads(wildcards):
 
 def baseline_inputs(wildcards):
     """What a baseline reads beside the data set: its embeddings, and the weights of the encoder that made them."""
-    entry = BASELINES[wildcards.baseline]
-    inputs = {}
-    if entry:
-        files = f"results/embeddings/{entry['key']}/{{split}}.h5"
-        inputs["embeddings"] = expand(files, split=SPLITS)
-    if entry and entry["encoder"]:
-        inputs["weights"] = f"results/weights/{entry['model']}"
-    return inputs
+    entry = BASELINE_ENTRIES[wildcards.baseline]
+    if not entry:
+        return {}
+    files = f"results/embeddings/{entry['key']}/{{split}}.h5"
+    weights = f"results/weights/{entry['model']}" if entry["encoder"] else []
+    return {"embeddings": expand(files, split=SPLITS), "weights": weights}
 
 
 def finetuning_chains(wildcards):
@@ -145,14 +134,3 @@ def prediction_adapters(wildcards):
         "leave_one_out": [f"leave_one_out/fold{fold}" for fold in FOLDS],
     }.get(wildcards.arm, [wildcards.arm])
     return [f"results/folding/{name}/seed{wildcards.seed}/adapter" for name in names]
-
-
-def pretraining_inputs(wildcards):
-    """What a model of config/pretraining.yaml learns from: the data, and alignments or a trained stem."""
-    settings = config["pretraining"]["models"][wildcards.model]
-    inputs = {"data": "results/pretraining/data.h5"}
-    if settings["kind"] == "alignment":
-        inputs["alignments"] = "results/pretraining/alignments.h5"
-    if settings["kind"] == "folding":
-        inputs["stem"] = f"results/pretraining/runs/{settings['stem']}"
-    return inputs

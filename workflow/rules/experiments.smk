@@ -55,10 +55,8 @@ rule couple_chains:
 rule train_experiment:
     input:
         unpack(experiment_weights),
+        unpack(lambda wildcards: checkpoint_inputs(EXPERIMENTS[wildcards.experiment])),
         embeddings=embedding_files("train", "validation"),
-        checkpoint=lambda wildcards: (
-            EXPERIMENTS[wildcards.experiment]["checkpoint_path_to_load"] or []
-        ),
         train="results/dataset/train.h5",
         validation="results/dataset/validation.h5",
     output:
@@ -146,7 +144,7 @@ rule predict_baseline:
         runtime=runtime(60),
     params:
         embeddings="results/embeddings",
-        entry=lambda wildcards: BASELINES[wildcards.baseline],
+        entry=lambda wildcards: BASELINE_ENTRIES[wildcards.baseline],
         max_distance=config["experiments"]["defaults"]["max_distance"],
         seed=config["seed"],
         library=library("contact.baselines"),
@@ -162,6 +160,7 @@ rule score_contacts:
         validation="results/dataset/validation.h5",
         test="results/dataset/test.h5",
         target="results/dataset/target.h5",
+        assignment="results/splits/assignment.tsv",
     output:
         "results/experiments/{predictor}/metrics.json",
     log:
@@ -188,7 +187,7 @@ rule collect_experiments:
     input:
         metrics=expand(
             "results/experiments/{predictor}/metrics.json",
-            predictor=[*EXPERIMENTS, *BASELINES],
+            predictor=[*EXPERIMENTS, *BASELINE_ENTRIES],
         ),
         configs=expand(rules.train_experiment.output.config, experiment=EXPERIMENTS),
         trainings=expand(rules.train_experiment.output.training, experiment=EXPERIMENTS),

@@ -1,5 +1,6 @@
 # How the embedded models are made (target `pretraining`, not part of `all`): needs apt-get, pip and the network for the
 # registry packages and the chains of the run as hold-outs; makes results/pretraining/models/<model>/, a folder a model.
+from hardfold.pretraining.inputs import pretraining_inputs
 
 
 rule pretraining:
@@ -64,7 +65,11 @@ rule build_pretraining_alignments:
 
 rule pretrain_model:
     input:
-        unpack(pretraining_inputs),
+        unpack(
+            lambda wildcards: pretraining_inputs(
+                config["pretraining"]["models"][wildcards.model]
+            )
+        ),
     output:
         directory("results/pretraining/runs/{model}"),
     log:

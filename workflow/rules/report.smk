@@ -20,7 +20,7 @@ REPORTED = [
         experiment=EXPERIMENTS,
         file=["training.json", "history.csv", "metrics.json", "predictions.h5"],
     ),
-    *expand("results/experiments/{baseline}/metrics.json", baseline=BASELINES),
+    *expand("results/experiments/{baseline}/metrics.json", baseline=BASELINE_ENTRIES),
     *[
         f"results/folding/{arm}/seed{seed}/{file}"
         for arm, seed in FINETUNINGS

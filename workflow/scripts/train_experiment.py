@@ -21,5 +21,7 @@ launch(
     embeddings=snakemake.params.embeddings,
     state=snakemake.params.state,
     tracked=snakemake.params.tracked,
+    assignment=snakemake.input.get("assignment"),
+    held_out=snakemake.input.get("held_out", []),
     output=Path(snakemake.output.model).parent,
 )

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from made_up_maps import contact_maps, write_dataset, write_splits
 
-from hardfold import contacts
+from hardfold import contacts, regression
 from hardfold.contact.baselines import (
     attention_head,
     base_rate,
@@ -155,6 +155,24 @@ def test_the_regression_uses_resolved_pairs_six_apart_alone():
     assert np.array_equal(fit_contacts([(np.pad(maps, ((0, 0), (0, 9), (0, 9))), hidden)])[0], expected[0])
     probability = contact_probability(maps, *expected)
     assert probability[3, 50] == pytest.approx(1 / (1 + np.exp(-expected[0] @ maps[:, 3, 50] - expected[1])), rel=1e-5)
+
+
+def test_a_chain_of_many_pairs_is_fitted_on_a_sample_of_them_always_the_same(monkeypatch):
+    generator, fitted = np.random.default_rng(3), []
+    (truth,) = contact_maps(1, 60, 8).values()
+    maps = generator.normal(size=(2, 60, 60)) + truth
+    monkeypatch.setattr(regression, "PAIRS", 1000)
+
+    class Spy(regression.LogisticRegression):
+        def fit(self, features, labels):
+            fitted.append(features)
+            return super().fit(features, labels)
+
+    monkeypatch.setattr(regression, "LogisticRegression", Spy)
+    first, second = (fit_contacts([(maps, truth)] * 2) for _ in range(2))
+    assert np.array_equal(first[0], second[0]) and first[1] == second[1]
+    assert fitted[0].shape == (2000, 2) and len(np.unique(fitted[0], axis=0)) == 1000
+    assert first[0].min() > 0.3
 
 
 def test_couplings_keep_their_ranking_and_become_frequencies(tmp_path):

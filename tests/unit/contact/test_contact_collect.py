@@ -125,7 +125,7 @@ def test_p_is_adjusted_over_questions_and_metrics_of_a_split_and_baselines_by_th
         ("target", "roc_auc"): (0.5, 0.02, 0.9),
     }  # fmt: skip
     rows = [
-        {"question": question, "first": one, "second": other, "split": split, "metric": metric, "p": p}
+        {"question": question, "first": one, "second": other, "split": split, "metric": metric, "p": p, "clusters": 9}
         for (split, metric), ps in given.items()
         for (question, one, other), p in zip(pairs, ps, strict=True)
     ]
@@ -138,6 +138,16 @@ def test_p_is_adjusted_over_questions_and_metrics_of_a_split_and_baselines_by_th
         ("baseline", "target", "roc_auc"): 0.9,
     }  # fmt: skip
     assert [row["question"] for row in adjusted(rows, pairs)] == ["alignment"] * 3 + ["losses"] * 3 + ["baseline"] * 3
+
+
+def test_the_least_p_that_so_many_clusters_give_is_that_of_one_direction():
+    index = [f"p{number:02d}" for number in range(9)]
+    values = frame(a=np.linspace(0.6, 0.7, 9) ** 2, b=np.full(9, 0.1))
+    asked = [("losses", "a", "b")]
+    rows = [row | {"split": "test"} for row in compare(values, asked, pd.Series(index, index), **DRAWN)]
+    assert [row["p_least"] for row in adjusted(rows, asked)] == [row["p_holm"] for row in adjusted(rows, asked)]
+    assert adjusted(rows, asked)[0]["p_least"] == 3 * 2 / 2**9
+    assert adjusted([row | {"clusters": 2} for row in rows], asked)[0]["p_least"] == 1
 
 
 def test_neff_bands_begin_where_they_say():
@@ -166,6 +176,7 @@ def collected(tmp_path):
     def run(proteins=PROTEINS, repeat=""):
         experiments = {name: embedded()[like] for name, like in (("exp2", "exp2"), ("exp10", "exp1"))}
         generator, folder = np.random.default_rng(0), tmp_path / f"results{repeat}"
+        clusters = {chain: cluster for chain, (_, cluster, _, _) in proteins.items()}
         for name in [*experiments, *BASELINES]:
             (folder / name).mkdir(parents=True)
             result = {"experiment": name, "threshold": 0.3}
@@ -175,7 +186,11 @@ def collected(tmp_path):
                     {"chain": chain, **pairs, **{key: float(generator.random()) for key in METRICS}}
                     for chain, values in proteins.items() if values[0] == split
                 ]  # fmt: skip
-                result[split] = {"proteins": len(rows), "by_protein": rows, "metrics": summarise(rows, 0.3, 100, 1)}
+                result[split] = {
+                    "proteins": len(rows),
+                    "by_protein": rows,
+                    "metrics": summarise(rows, clusters, 0.3, 100, 1),
+                }
             (folder / name / "metrics.json").write_text(json.dumps(result))
         for size, (name, options) in enumerate(experiments.items()):
             (folder / name / "config.json").write_text(json.dumps({"experiment": name, "options": options}))

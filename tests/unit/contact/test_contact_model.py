@@ -119,9 +119,17 @@ def test_attention_along_residues_is_that_of_torch(options):
 def test_every_stream_and_residue_reaches_every_other():
     fusion = CrossFusion(8, 1, 2).eval()
     streams = torch.randn(1, 3, 5, 8, requires_grad=True)
-    fused = fusion(streams, torch.ones(1, 5, dtype=torch.bool))
+    fused = fusion(streams, torch.ones(1, 5, dtype=torch.bool), 3)
     fused[0, 0, 0].square().sum().backward()
     assert (streams.grad.abs().sum(-1) > 0).all()
+
+
+def test_the_streams_that_are_not_wanted_are_left_out_of_the_last_layer_alone():
+    fusion, mask = CrossFusion(8, 2, 2).eval(), torch.ones(1, 5, dtype=torch.bool)
+    streams = torch.randn(1, 3, 5, 8)
+    some, all_of_them = fusion(streams, mask, 2), fusion(streams, mask, 3)
+    assert some.shape == (1, 2, 5, 8)
+    torch.testing.assert_close(some, all_of_them[:, :2])
 
 
 def test_padding_changes_nothing(options, chain_files, batch_of):

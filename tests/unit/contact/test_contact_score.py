@@ -8,18 +8,23 @@ import pytest
 from made_up_maps import contact_maps, noisy, write_noisy, write_splits
 from sklearn.metrics import f1_score
 
-from hardfold import contacts
+from hardfold import contacts, tables
 from hardfold.contact.predictions import write_predictions
 from hardfold.contact.score import METRICS, score_contacts
 from hardfold.contacts import PredictionError
+from hardfold.dataset import Dataset
 from hardfold.statistics import FEWEST
 
 MAPS = {"validation": contact_maps(3, 40, 1), "test": contact_maps(6, 44, 2), "target": contact_maps(2, 30, 3)}
 
 
-def score(folder, chains, **options):
+def score(folder, chains, cluster=lambda id: id, **options):
+    """metrics.json of predictions.h5 in the folder; by default each chain is a cluster."""
     settings = {"resamples": 500, "seed": 1, **options}
-    score_contacts(predictions=folder / "predictions.h5", chains=chains, output=folder / "metrics.json", **settings)
+    assigned = [{"chain": id, "cluster": cluster(id)} for path in chains.values() for id in Dataset(path).ids]
+    tables.write(folder / "assignment.tsv", assigned, ["chain", "cluster"])
+    files = {"predictions": folder / "predictions.h5", "assignment": folder / "assignment.tsv"}
+    score_contacts(**files, chains=chains, output=folder / "metrics.json", **settings)
     return json.loads((folder / "metrics.json").read_text())
 
 
@@ -77,6 +82,21 @@ def test_means_and_intervals_are_over_the_proteins_that_have_the_metric(chains, 
                 assert found["low"] <= found["value"] <= found["high"]
     assert section["metrics"]["roc_auc"]["n"] == 5 and section["metrics"]["base_rate"]["n"] == 6
     assert section["metrics"]["threshold"]["low"] is None
+
+
+def test_intervals_are_over_clusters(tmp_path):
+    maps = {**MAPS, "test": contact_maps(24, 30, 5)}
+    chains = write_splits(tmp_path, **maps)
+    write_noisy(tmp_path / "predictions.h5", maps)
+    alone = score(tmp_path, chains)["test"]["metrics"]["roc_auc"]
+    # Alike within a cluster: three of the best eight, three of the next, ...
+    rows = json.loads((tmp_path / "metrics.json").read_text())["test"]["by_protein"]
+    ranks = {row["chain"]: rank for rank, row in enumerate(sorted(rows, key=lambda row: row["roc_auc"]))}
+    whole = score(tmp_path, chains, lambda id: f"c{ranks.get(id, 0) // 3}")["test"]["metrics"]["roc_auc"]
+    assert whole["value"] == alone["value"] and whole["n"] == alone["n"] == 24
+    assert whole["high"] - whole["low"] > 1.3 * (alone["high"] - alone["low"])
+    few = score(tmp_path, chains, lambda id: f"c{ranks.get(id, 0) // 6}")["test"]["metrics"]["roc_auc"]
+    assert few["low"] is few["high"] is None
 
 
 def test_curves_are_means_over_proteins_and_reliability_counts_every_pair(chains, tmp_path):

@@ -13,14 +13,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from hardfold import tables
 from hardfold.contact import module
 from hardfold.contact.experiment import load_experiment
 from hardfold.contact.model import ContactModel
 from hardfold.contact.module import ContactModule
 from hardfold.contact.predict import predict, predict_experiment
 from hardfold.contact.samples import Samples
+from hardfold.contact.seen import SeenChains, digests
 from hardfold.contact.train import train_experiment
 from hardfold.contacts import resolved_pairs, roc_auc
+from hardfold.dataset import Dataset
 
 FOCAL = {"contact_loss_type": "focal"}
 DISTANCE = {"main_task": "distance", "distance_loss_type": "cross_entropy"}
@@ -30,10 +33,15 @@ DISTANCE = {"main_task": "distance", "distance_loss_type": "cross_entropy"}
 def run(options, weight_folders, chain_files, tmp_path):
     """Train into tmp_path/<name>; its state lies in tmp_path/<state or name>-state."""
 
+    assignment = tmp_path / "assignment.tsv"
+    splits = {id: split for split, path in chain_files.items() for id in Dataset(path).ids}
+    tables.write(assignment, [{"chain": id, "split": split} for id, split in splits.items()], ["chain", "split"])
+
     def run(name="exp", seed=1, state=None, **changes):
         train_experiment(
             experiment="exp", options={**options, **changes}, seed=seed, threads=1, **weight_folders,
-            train=chain_files["train"], validation=chain_files["validation"],
+            train=chain_files["train"], validation=chain_files["validation"], assignment=assignment,
+            held_out=[chain_files[split] for split in ("validation", "test", "target")],
             embeddings=chain_files["train"].parent / "embeddings",
             state=tmp_path / f"{state or name}-state", output=tmp_path / name,
         )  # fmt: skip
@@ -314,6 +322,36 @@ def test_a_checkpoint_on_other_backbones_is_refused(run):
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match="trained on other weights of esm2_t2_tiny"):
         run("second", checkpoint_path_to_load=str(folder / "model.safetensors"))
+
+
+def write_seen(folder, seen):
+    config = json.loads((folder / "config.json").read_text()) | {"trained_on": seen}
+    (folder / "config.json").write_text(json.dumps(config))
+    return str(folder / "model.safetensors")
+
+
+def test_a_checkpoint_that_saw_a_held_out_chain_is_refused(run, chain_files, tmp_path):
+    folder = run("first", num_epochs=1)
+    seen = json.loads((folder / "config.json").read_text())["trained_on"]
+    assert dict(seen) == digests(chain_files["train"]) and record(folder)["checkpoint_chains"] is None
+    second = run("second", num_epochs=1, checkpoint_path_to_load=write_seen(folder, [*seen, ["9xyz_A", "0" * 16]]))
+    assert record(second)["checkpoint_chains"] == len(seen) + 1
+    assert ["9xyz_A", "0" * 16] in json.loads((second / "config.json").read_text())["trained_on"]
+    by_name, by_sequence = ["2abc_1", "0" * 16], ["9xyz_A", digests(chain_files["target"])["3abc_0"]]
+    for one, name in ((by_name, "2abc_1"), (by_sequence, "3abc_0")):
+        with pytest.raises(SeenChains, match=f"first/model.safetensors was trained on 1 chains .*: {name}$"):
+            run("third", checkpoint_path_to_load=write_seen(folder, [*seen, one]))
+    dropped = (tmp_path / "assignment.tsv").read_text() + "9xyz_A\tdropped\n"
+    (tmp_path / "assignment.tsv").write_text(dropped)
+    with pytest.raises(SeenChains, match="9xyz_A"):
+        run("third", checkpoint_path_to_load=write_seen(folder, [*seen, ["9xyz_A", "0" * 16]]))
+
+
+def test_what_a_checkpoint_without_a_record_saw_stays_unknown(run):
+    path = write_seen(run("first", num_epochs=1), None)
+    second = run("second", num_epochs=1, checkpoint_path_to_load=path)
+    assert record(second)["checkpoint_chains"] is None
+    assert json.loads((second / "config.json").read_text())["trained_on"] is None
 
 
 LONG = {"num_epochs": 4, "use_scheduler": True, "t_0": 2, "save_best_k_checkpoints": 2, "accumulate_batches": 2}

@@ -10,11 +10,11 @@ import yaml
 
 from hardfold.arms import finetuning_runs, prediction_runs
 from hardfold.config import pretrained_models, resolve_experiments
-from hardfold.report.results import METRICS
+from hardfold.contact.keys import BASELINES
+from hardfold.contact.score import METRICS
 
 ROOT = Path(__file__).parents[3]
 CLASSES = ["deep", "hard"]
-BASELINES = ["base_rate", "separation_prior", "attention_head", "attention_head_shuffled", "couplings"]
 
 
 def write_results(root: Path, targets: int = 14, chains: int = 40) -> Path:
@@ -183,6 +183,7 @@ def write_training(folder, name, number, options):
         "residues_per_second": 5100.0,
         "parameters": {"trainable": 301_000 + number, "total": 2_301_000},
         "weights": {},
+        "checkpoint_chains": None,
         "loaded_keys": {},
     }
     write_json(folder / "training.json", training)
@@ -271,7 +272,7 @@ def comparison_rows(random, experiments) -> list[dict]:
                 row = {"question": question, "first": first, "second": second, "split": split, "metric": metric}
                 row |= {"proteins": proteins, "clusters": proteins - 1}
                 row |= {"first_value": 0.1 + shift, "second_value": 0.1, "difference": shift}
-                row |= {"low": shift - 0.011, "high": shift + 0.012, "p": p}
+                row |= {"low": shift - 0.011, "high": shift + 0.012, "p": p, "p_least": 0.004}
                 rows.append(row | {"p_holm": None if question == "baseline" else min(1, 5 * p)})
     return rows
 

@@ -6,9 +6,9 @@ import pytest
 from hardfold.report.answers import (
     HIGHER,
     LOWER,
-    QUESTIONS,
     UNCLEAR,
     UNKNOWN,
+    WORDINGS,
     against_baselines,
     answer,
     contact_statement,
@@ -18,7 +18,7 @@ from hardfold.report.answers import (
 
 
 def row(**values):
-    return {"difference": 0.05, "low": 0.02, "high": 0.08, "p": 0.001, "p_holm": 0.01} | values
+    return {"difference": 0.05, "low": 0.02, "high": 0.08, "p": 0.001, "p_holm": 0.01, "p_least": 0.001} | values
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,9 @@ def row(**values):
         ({"p": 0.049, "p_holm": np.nan}, HIGHER),  # a baseline's comparison belongs to no family
         ({"low": np.nan, "high": np.nan}, UNKNOWN),
         ({"p": np.nan, "p_holm": np.nan}, UNKNOWN),
+        ({"p_holm": 0.3, "p_least": 0.2}, UNKNOWN),  # too few clusters for any p below 0.05
+        ({"low": -0.01, "p_least": 0.2}, UNKNOWN),
+        ({"p_least": 0.2}, HIGHER),  # more clusters in the other comparisons: Holm's factor is smaller
     ],
 )
 def test_judged_by_interval_and_adjusted_p(values, judged):
@@ -65,7 +68,7 @@ ALONE = {"low": np.nan, "high": np.nan, "p": np.nan, "p_holm": np.nan}
         (NONE, NONE, "help? It is not told apart from no effect."),
         (UP, NONE, "help? Mixed: higher by long-range P@L and not told apart by ROC AUC."),
         (DOWN, UP, "help? Mixed: lower by long-range P@L and higher by ROC AUC."),
-        (ALONE, ALONE, "help? Not to be judged: too few clusters for an interval."),
+        (ALONE, ALONE, "help? Unknown: too few clusters to tell."),
     ],
 )
 def test_an_answer_is_worded_by_its_figures(results, precision, roc, words):
@@ -99,7 +102,7 @@ def test_a_question_that_no_pair_asks_is_said_to_be_unasked(results):
 
 
 def test_every_question_has_words_for_every_setting(results):
-    for question in QUESTIONS:
+    for question in WORDINGS:
         asked = dataclasses.replace(results, comparisons=results.comparisons.assign(question=question))
         pairs = asked.comparisons["second"].isin([one.name for one in results.experiments])
         said = answer(dataclasses.replace(asked, comparisons=asked.comparisons[pairs]), question)
@@ -117,7 +120,8 @@ def test_baselines_are_beaten_by_those_whose_figures_say_so(results):
     changed = with_rows(changed, "exp3", "couplings", p_at_l_long=NONE | {"p_holm": np.nan})
     _, head, couplings = against_baselines(changed)
     assert head == (
-        "**Attention head:** long-range P@L higher for all 7 experiments. ROC AUC higher for all 7 experiments."
+        "**Attention head of `esm2_t6_2M_hardfold`:** long-range P@L higher for all 7 experiments. "
+        "ROC AUC higher for all 7 experiments."
     )
     assert "P@L higher for exp2, exp4, exp5, exp6 and exp7; lower for exp1; not told apart for exp3. ROC" in couplings
     assert "ROC AUC higher for exp2, exp3, exp4, exp5, exp6 and exp7; not told apart for exp1." in couplings

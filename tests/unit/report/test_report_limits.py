@@ -35,3 +35,16 @@ def test_pairs_that_no_window_sees_and_unfinished_training_are_said(results):
     text = " ".join(limits(dataclasses.replace(results, experiments=[changed, *results.experiments[1:]])))
     assert f"of all held-out pairs {one.name} 25 %" in text
     assert f"{one.name} was best in the last epoch" in text
+
+
+@pytest.mark.parametrize(
+    ("chains", "expected"),
+    [(None, "whether it saw held-out ones is unknown"), (3000, "none of the 3,000 chains that it was trained on")],
+)
+def test_what_a_loaded_checkpoint_saw(results, chains, expected):
+    assert "starts from" not in " ".join(limits(results))
+    one = results.experiments[2]
+    options = one.options | {"checkpoint_path_to_load": "other/model.safetensors"}
+    changed = dataclasses.replace(one, options=options, training=one.training | {"checkpoint_chains": chains})
+    text = " ".join(limits(dataclasses.replace(results, experiments=[changed])))
+    assert "exp3 starts from `other/model.safetensors`" in text and expected in text

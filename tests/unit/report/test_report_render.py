@@ -2,8 +2,8 @@ import json
 import re
 
 import pytest
-from made_up_results import BASELINES
 
+from hardfold.contact.keys import BASELINES
 from hardfold.report.format import number
 from hardfold.report.render import render_html, render_markdown, write_report
 from hardfold.report.results import read_results

@@ -3,8 +3,8 @@ import json
 
 import numpy as np
 import pytest
-from made_up_results import BASELINES
 
+from hardfold.contact.keys import BASELINES
 from hardfold.leakage import band
 from hardfold.report.bands import BANDS, by_band
 from hardfold.report.results import ResultsError, best, read_results
@@ -14,7 +14,7 @@ def test_everything_is_read_and_empty_fields_are_unknown(results):
     assert [one.name for one in results.experiments] == [f"exp{n}" for n in range(1, 8)]
     assert [(run.arm, run.seed) for run in results.tunings][:2] == [("disjoint", 1), ("disjoint", 2)]
     assert results.headline_arms == ["disjoint"]
-    assert [one.name for one in results.baselines] == BASELINES
+    assert [one.name for one in results.baselines] == list(BASELINES)
     for split in ("test", "target"):
         assert list(results.metrics[split].index) == [*(one.name for one in results.experiments), *BASELINES]
         assert results.metrics[split]["distance_mae"].isna()["exp1"]

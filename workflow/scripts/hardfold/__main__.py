@@ -19,6 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     contacts.add_argument("prediction", type=Path, help="predictions.h5 of the workflow, an npz or a CASP RR file")
     contacts.add_argument("native", type=Path, help="mmCIF or PDB; its residue numbers are the prediction's positions")
     contacts.add_argument("--id", help="the chain in predictions.h5")
+    contacts.add_argument("--model", help="the MODEL of a CASP RR file that has several")
     contacts.add_argument("--json", action="store_true", help="print JSON")
     contacts.set_defaults(run=_contacts)
 
@@ -49,7 +50,7 @@ def _inspect(options):
 def _contacts(options):
     from hardfold.contacts import score_file
 
-    metrics = score_file(options.prediction, options.native, options.id)
+    metrics = score_file(options.prediction, options.native, options.id, options.model)
     if options.json:
         return json.dumps(metrics)
     return "\n".join(f"{name:16} {'' if value is None else f'{value:.4g}'}" for name, value in metrics.items())

@@ -1,6 +1,7 @@
 """The configuration: checked against its schema, then across keys, before any job starts."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import jsonschema
@@ -8,7 +9,7 @@ import yaml
 
 from hardfold.arms import ALIGNMENT, ORACLE, SWAPPED, TEST_TIME
 from hardfold.contact.bins import NEAREST, contact_bins
-from hardfold.contact.keys import BASELINES
+from hardfold.contact.keys import BASELINES, encoder_names
 from hardfold.inputs import is_date
 from hardfold.jobs import DATABASE_FILES
 from hardfold.weights import cached_files, local_files, required_files
@@ -144,6 +145,15 @@ def check_files(config: dict) -> None:
         raise ConfigError("the configuration names what is not there:\n" + "\n".join(f"  - {f}" for f in faults))
 
 
+def check_classes(config: dict, classes: Iterable[str]) -> None:
+    """Raise ConfigError unless the classes that the configuration names are among those of the targets."""
+    classes, table = set(classes), config["inputs"]["targets"]
+    if config["primary"]["class"] not in {"all", *classes}:
+        raise ConfigError(f"primary.class: {config['primary']['class']} is neither all nor a class of {table}")
+    if strange := {*config["folding"]["leave_one_out"]["classes"]} - classes:
+        raise ConfigError(f"folding.leave_one_out.classes: {', '.join(sorted(strange))}: no class of {table}")
+
+
 def weight_files(config: dict, model: str) -> list[Path]:
     """The model's files in weights.folder, none where the cache or an archive may have them; ConfigError if none may.
 
@@ -230,5 +240,5 @@ def pretrained_models(config: dict) -> list[str]:
     if TEST_TIME in folding["arms"]:
         names.add(folding["test_time"]["language_model"])
     for options in resolve_experiments(config).values():
-        names |= {options["esm2_name"], options["esm_msa_name"]} if options["use_msa"] else {options["esm2_name"]}
+        names |= {*encoder_names(options).values()}
     return sorted(names)

@@ -60,12 +60,14 @@ def ranked_pairs(probability: np.ndarray, contact_map: np.ndarray) -> tuple[np.n
 
 
 def precision_at(scores: np.ndarray, is_contact: np.ndarray, count: int) -> float:
-    """Share of contacts among the `count` best scored pairs, or among all where fewer exist; NaN without pairs.
+    """Share of contacts among the `count` best scored pairs, or among all where fewer exist; NaN without pairs, and
+    where all scores are equal and so name none the best.
 
     Pairs of equal score keep their order (by i, then j).
     """
-    top = np.argsort(-scores, kind="stable")[:count]
-    return float(is_contact[top].mean()) if len(top) else np.nan
+    if not len(scores) or (count < len(scores) and scores.min() == scores.max()):
+        return np.nan
+    return float(is_contact[np.argsort(-scores, kind="stable")[:count]].mean())
 
 
 def roc_auc(scores: np.ndarray, is_contact: np.ndarray) -> float:
@@ -191,16 +193,19 @@ def reliability_sums(scores: np.ndarray, is_contact: np.ndarray, bins: int = 10)
     return np.stack([np.bincount(index, weights, minlength=bins) for weights in (None, scores, is_contact)])
 
 
-def score_file(prediction: Path, native: Path, chain: str | None = None) -> dict[str, float | int | None]:
+def score_file(
+    prediction: Path, native: Path, chain: str | None = None, model: str | None = None
+) -> dict[str, float | int | None]:
     """`evaluate` of a prediction (see `read_prediction`) against a native, by residue number; None for NaN."""
     structure = read_model(native)
-    probability = read_prediction(prediction, len(structure.sequence), chain)
+    probability = read_prediction(prediction, len(structure.sequence), chain, model)
     true = geometry.contact_map(geometry.distance_map(structure.coordinates, structure.sequence))
     return {key: None if np.isnan(value) else value for key, value in evaluate(probability, true).items()}
 
 
-def read_prediction(path: Path, length: int, chain: str | None = None) -> np.ndarray:
-    """Contact probabilities (L, L) from our predictions.h5 (`chain` names the entry), an npz or a CASP RR file.
+def read_prediction(path: Path, length: int, chain: str | None = None, model: str | None = None) -> np.ndarray:
+    """Contact probabilities (L, L) from our predictions.h5 (`chain` names the entry), an npz or a CASP RR file (`model`
+    names one of several).
 
     npz: the array `contact_probability`, or the only one. RR: pairs that are not listed get 0. Raises PredictionError.
     """
@@ -212,7 +217,7 @@ def read_prediction(path: Path, length: int, chain: str | None = None) -> np.nda
     elif path.suffix == ".npz":
         probability = _read_npz(path)
     else:
-        probability = _read_casp(path, length)
+        probability = _read_casp(path, length, model)
     if probability.shape != (length, length):
         raise PredictionError(f"{path}: a map of shape {probability.shape}; the native has {length} residues")
     # In our own files NaN marks the pairs that no window saw.
@@ -239,14 +244,14 @@ def _read_npz(path):
         return arrays["contact_probability" if "contact_probability" in names else names[0]]
 
 
-def _read_casp(path, length):
+def _read_casp(path, length, model):
     """`i j 0 8 p` (CASP 12, 13) or, after an RMODE line, `i j p ...` (CASP 14, 15); three columns are `i j p`."""
-    probability = np.zeros((length, length))
-    column = None
+    maps, current, column = {}, "1", None
     for number, line in enumerate(path.read_text().splitlines(), start=1):
         words = line.split()
         if not words or words[0] in _CASP_HEADERS or (len(words) == 1 and words[0].isalpha()):
             column = 2 if words[:1] == ["RMODE"] else column
+            current = words[1] if words[:1] == ["MODEL"] and len(words) > 1 else current
             continue
         try:
             i, j = int(words[0]), int(words[1])
@@ -255,5 +260,12 @@ def _read_casp(path, length):
             raise PredictionError(f"{path}, line {number}: not a pair of a CASP RR file: {line.strip()!r}") from None
         if not (1 <= i <= length and 1 <= j <= length):
             raise PredictionError(f"{path}, line {number}: pair {i} {j}; the native has {length} residues")
+        probability = maps.setdefault(current, np.zeros((length, length)))
         probability[i - 1, j - 1] = probability[j - 1, i - 1] = value
-    return probability
+    if not maps:
+        raise PredictionError(f"{path}: lists no pair")
+    if model is None and len(maps) == 1:
+        (model,) = maps
+    if model not in maps:
+        raise PredictionError(f"{path}: name one of its {len(maps)} models with --model ({', '.join(maps)})")
+    return maps[model]

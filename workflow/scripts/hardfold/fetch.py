@@ -6,6 +6,7 @@ Apart from hardfold.weights, on which all training rests: a change here trains n
 import json
 import re
 import shutil
+import zipfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,9 +27,8 @@ from hardfold.weights import (
     verify,
 )
 
-# How files begin: torch's as a zip archive, or a pickle of older releases.
-_TORCH = rb"PK|\x80"
-_BEGINNINGS = {".pt": _TORCH, ".bin": _TORCH, ".safetensors": rb"(?s:.{8})\{", ".json": rb"\s*\{"}
+# How files begin; torch's, where they are no whole zip archive, as a pickle of older releases.
+_BEGINNINGS = {".pt": rb"\x80", ".bin": rb"\x80", ".safetensors": rb"(?s:.{8})\{", ".json": rb"\s*\{"}
 
 
 def fetch(model: str, *, folder: Path, cache: Path, archive: str, offline: bool, output: Path) -> None:
@@ -104,10 +104,16 @@ def _retrieve(session, url, target, expected=None):
         return
     with whole_file(target) as temporary:
         download.fetch(session, url, temporary)
-        with open(temporary, "rb") as handle:
-            if not re.match(_BEGINNINGS[target.suffix], handle.read(100)):
-                raise WeightsError(f"{url}: what came is no {target.suffix} file")
+        if not _is_of_its_kind(temporary, target.suffix):
+            raise WeightsError(f"{url}: what came is no {target.suffix} file")
         if expected and sha256(temporary) != expected:
             raise WeightsError(
                 f"{url}: not the file of the first download (sha256 differs from {target.parent}/{RECORD})"
             )
+
+
+def _is_of_its_kind(path, suffix):
+    if suffix in (".pt", ".bin") and zipfile.is_zipfile(path):
+        return True
+    with open(path, "rb") as handle:
+        return bool(re.match(_BEGINNINGS[suffix], handle.read(100)))

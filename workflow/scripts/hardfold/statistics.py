@@ -13,47 +13,42 @@ _DRAWN = 1000  # resamples in memory at a time
 def bootstrap_interval(
     values: np.ndarray, confidence: float, samples: int, seed: int, clusters: Sequence | None = None
 ) -> tuple[float, float] | None:
-    """Percentile interval of the mean of values (n,) or, by seed, (n, seeds); None below two clusters.
-
-    Rows are drawn with replacement, all rows of a cluster together (by default each is its own); seeds are an inner
-    level: each sample draws them with replacement, too. A seed is one training run, in which all targets share, so one
-    draw holds for the whole sample (the pigeonhole bootstrap; Owen 2007).
-    """
+    """`bootstrap_intervals` of values (N,) or, by seed, (N, S), by default each a cluster; None below two clusters."""
     values = np.asarray(values, dtype=float)
-    values = values[:, None] if values.ndim == 1 else values
-    member = np.unique(np.arange(len(values)) if clusters is None else clusters, return_inverse=True)[1]
-    groups, seeds = int(member.max(initial=-1)) + 1, values.shape[1]
-    if groups < 2:
-        return None
-    generator = np.random.default_rng(seed)
-    rows = generator.multinomial(groups, np.full(groups, 1 / groups), samples)[:, member]  # (samples, n), how often
-    runs = generator.multinomial(seeds, np.full(seeds, 1 / seeds), samples) / seeds
-    means = (rows @ values * runs).sum(axis=1) / rows.sum(axis=1)
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
+    columns = values.reshape(len(values), 1, *values.shape[1:])
+    clusters = range(len(values)) if clusters is None else clusters
+    low, high = bootstrap_intervals(columns, clusters, confidence, samples, seed, fewest=2)[:, 0].tolist()
+    return None if np.isnan(low) else (low, high)
 
 
 def bootstrap_intervals(
-    values: np.ndarray, clusters: Sequence, confidence: float, samples: int, seed: int
+    values: np.ndarray, clusters: Sequence, confidence: float, samples: int, seed: int, fewest: int = FEWEST
 ) -> np.ndarray:
-    """(2, M) ends of the percentile intervals of the means of the columns of `values` (N, M), NaN for what is missing.
+    """(2, M) ends of the percentile intervals of the means of the columns of `values` (N, M) or, by seed, (N, M, S),
+    NaN for what is missing.
 
     Whole clusters (N,) are drawn with replacement, as many as there are, the same ones for all columns (Davison and
-    Hinkley 1997, section 3.8). A column that fewer than FEWEST clusters have is NaN.
+    Hinkley 1997, section 3.8). A column that fewer than `fewest` clusters have is NaN. Seeds are an inner level: each
+    sample draws them with replacement, too. A seed is one training run, in which all rows share, so one draw holds for
+    the whole sample (the pigeonhole bootstrap; Owen 2007).
     """
     names, cluster = np.unique(clusters, return_inverse=True)
-    known = ~np.isnan(values)
-    sums, counts = (np.zeros((len(names), values.shape[1])) for _ in range(2))
-    np.add.at(sums, cluster, np.where(known, values, 0))
+    values = values[..., None] if values.ndim == 2 else values
+    known = ~np.isnan(values).any(axis=2)
+    sums, counts = np.zeros((len(names), *values.shape[1:])), np.zeros((len(names), values.shape[1]))
+    np.add.at(sums, cluster, np.where(known[..., None], values, 0))
     np.add.at(counts, cluster, known)
-    intervals, usable = np.full((2, values.shape[1]), np.nan), (counts > 0).sum(0) >= FEWEST
+    intervals, usable = np.full((2, values.shape[1]), np.nan), (counts > 0).sum(0) >= fewest
     if not usable.any():
         return intervals
+    sums, counts, seeds = sums[:, usable], counts[:, usable], values.shape[2]
     generator, share, means = np.random.default_rng(seed), np.full(len(names), 1 / len(names)), []
     for start in range(0, samples, _DRAWN):
-        drawn = generator.multinomial(len(names), share, min(_DRAWN, samples - start)).astype(float)
+        size = min(_DRAWN, samples - start)
+        drawn = generator.multinomial(len(names), share, size).astype(float)
+        runs = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size) / seeds
         with np.errstate(invalid="ignore"):  # where none of those that have the value is drawn
-            means.append(drawn @ sums[:, usable] / (drawn @ counts[:, usable]))
+            means.append((np.tensordot(drawn, sums, 1) * runs[:, None]).sum(axis=2) / (drawn @ counts))
     ends = (1 - confidence) / 2, (1 + confidence) / 2
     intervals[:, usable] = np.nanquantile(np.concatenate(means), ends, axis=0)
     return intervals

@@ -16,13 +16,13 @@ from hardfold.config import effective
 from hardfold.contact.keys import BASELINES
 from hardfold.contact.score import METRICS
 from hardfold.leakage import BANDS, SCORED
-from hardfold.statistics import bootstrap_intervals, holm, wilcoxon
+from hardfold.statistics import bootstrap_intervals, holm, smallest_p, wilcoxon
 
 COMPARED = ["roc_auc", "pr_auc", "p_at_l_long"]
 SUMMARY = ["experiment", *(f"{key}{part}" for key in METRICS for part in ("", "_low", "_high")), "proteins"]
 COMPARISONS = [
     *("question", "first", "second", "split", "metric", "proteins", "clusters", "first_value", "second_value"),
-    *("difference", "low", "high", "p", "p_holm"),
+    *("difference", "low", "high", "p", "p_holm", "p_least"),
 ]
 BY_BAND = [
     *("experiment", "split", "by", "band", "proteins"),
@@ -145,8 +145,8 @@ def questions(options: Mapping[str, Mapping], sizes: Mapping[str, int]) -> Itera
 def compare(
     values: pd.DataFrame, asked: Sequence[tuple[str, str, str]], cluster: pd.Series, resamples: int, seed: int
 ) -> list[dict]:
-    """Rows of COMPARISONS, but for split and p_holm: first less second over the proteins that both have, of the same
-    number of pairs: windows that see only near ones are not held against a predictor of all.
+    """Rows of COMPARISONS, but for split, p_holm and p_least: first less second over the proteins that both have,
+    of the same number of pairs: windows that see only near ones are not held against a predictor of all.
 
     low, high: 95 % bootstrap over clusters; p: Wilcoxon signed-rank test of the clusters' mean differences.
     """
@@ -177,14 +177,16 @@ def compare(
 
 def adjusted(rows: Sequence[Mapping], asked: Sequence[tuple[str, str, str]]) -> list[dict]:
     """The rows with p_holm, by question as in `asked`: over all metrics and questions of a split, and, apart from them,
-    over all metrics and baselines."""
+    over all metrics and baselines. p_least: what p_holm would be if all clusters of all comparisons spoke for the same
+    of the two; where it is not small, a large p_holm says nothing.
+    """
     rows = [dict(row) for row in rows]
     families = {}
     for row in rows:
         families.setdefault((row["split"], row["question"] == "baseline"), []).append(row)
     for family in families.values():
         for row, p in zip(family, holm([row["p"] for row in family]), strict=True):
-            row["p_holm"] = p
+            row |= {"p_holm": p, "p_least": min(1.0, len(family) * smallest_p(row["clusters"]))}
     return sorted(rows, key=lambda row: asked.index((row["question"], row["first"], row["second"])))
 
 

@@ -32,6 +32,23 @@ def embedding_entries(options: Mapping) -> dict[str, dict]:
     return found
 
 
+def encoder_names(options: Mapping) -> dict[str, str]:
+    """The pretrained models that an experiment rests on: esm2 and, with an alignment, esm_msa -> name."""
+    names = {"esm2": options["esm2_name"], "esm_msa": options["esm_msa_name"]}
+    return names if options["use_msa"] else {"esm2": names["esm2"]}
+
+
+def checkpoint_inputs(options: Mapping) -> dict[str, str | list[str]]:
+    """What an experiment that starts from a checkpoint reads: that, and what it must not have been trained on."""
+    if not options["checkpoint_path_to_load"]:
+        return {}
+    return {
+        "checkpoint": options["checkpoint_path_to_load"],
+        "assignment": "results/splits/assignment.tsv",
+        "held_out": [f"results/dataset/{split}.h5" for split in ("validation", "test", "target")],
+    }
+
+
 def baseline_entries(esm2_name: str) -> dict[str, dict | None]:
     """Baseline -> what it reads, of the same form: attention maps of all layers of ESM-2, couplings, or nothing."""
     layers = int(re.match(r"esm2_t(\d+)_", esm2_name)[1])  # as fair-esm names its models

@@ -20,16 +20,17 @@ _MAP_SCALE = 100.0  # attention maps, corrected by their average product, have v
 
 
 class CrossFusion(nn.Module):
-    """Streams (B, S, L, D) attend to each other at each residue, then each along its residues, layer after layer."""
+    """Streams (B, S, L, D) attend to each other at each residue, then each along its residues, layer after layer. The
+    first `wanted` of them come out: the last layer goes on with those alone."""
 
     def __init__(self, dim: int, layers: int, heads: int):
         super().__init__()
         self.layers = nn.ModuleList(CrossFusionLayer(dim, heads) for _ in range(layers))
         self.norm = nn.LayerNorm(dim)
 
-    def forward(self, streams: Tensor, mask: Tensor) -> Tensor:
-        for layer in self.layers:
-            streams = layer(streams, mask)
+    def forward(self, streams: Tensor, mask: Tensor, wanted: int) -> Tensor:
+        for number, layer in enumerate(self.layers, start=1):
+            streams = layer(streams, mask, wanted if number == len(self.layers) else streams.shape[1])
         return self.norm(streams)
 
 
@@ -43,8 +44,9 @@ class CrossFusionLayer(nn.Module):
         widen, narrow = nn.Linear(dim, 4 * dim), nn.Linear(4 * dim, dim)
         self.feed_forward = nn.Sequential(nn.LayerNorm(dim), widen, nn.GELU(), narrow)
 
-    def forward(self, streams: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, streams: Tensor, mask: Tensor, wanted: int) -> Tensor:
         streams = streams + self.across(streams.transpose(1, 2)).transpose(1, 2)  # over S within (B, L, S, D)
+        streams = streams[:, :wanted]
         streams = streams + self.along(streams, mask[:, None, None, None, :])  # over L within (B, S, L, D)
         return streams + self.feed_forward(streams)
 
@@ -104,12 +106,13 @@ class PairHead(nn.Module):
         self.maps = nn.Conv2d(_PAIR_DIM, channels, 1, bias=False) if maps else None
 
     def forward(self, x: Tensor, features: Tensor | None = None) -> Tensor:
-        pairs = (x[:, None] @ self.weight) @ x[:, None].transpose(-1, -2) / x.shape[-1]
+        # W is divided, and by the 2 of the mean below, not the many pairs.
+        pairs = (x[:, None] @ (self.weight / (2 * x.shape[-1]))) @ x[:, None].transpose(-1, -2)
         if self.maps:
-            pairs = pairs + self.maps(features)
+            pairs = pairs + self.maps(features) / 2
         position = torch.arange(x.shape[1], device=x.device)
         separation = (position[:, None] - position).abs().clamp(max=_FAR)
-        return (pairs + pairs.transpose(-1, -2)) / 2 + self.bias[:, separation]
+        return pairs + pairs.transpose(-1, -2) + self.bias[:, separation]
 
 
 class AngleHead(nn.Module):
@@ -164,7 +167,7 @@ class ContactModel(nn.Module):
         streams = [self.projections[task](sequence) for task in self.tasks]
         if self.esm_msa:
             streams.append(self.projections["alignment"](alignment))
-        fused = self.fusion(torch.stack(streams, dim=1), batch["mask"])
+        fused = self.fusion(torch.stack(streams, dim=1), batch["mask"], len(self.tasks))
         outputs, features = {}, None if self.pair is None else self.pair(pair, batch["mask"])
         for s, (task, head) in enumerate(self.heads.items()):
             outputs[task] = head(fused[:, s]) if task == "angle" else head(fused[:, s], features)

@@ -1,17 +1,19 @@
-"""Metrics of predictions.h5 against the data set: by protein, their means with intervals, curves. Imports no torch."""
+"""Metrics of predictions.h5 against the data set: by protein, their means with intervals, curves. Imports no torch.
+
+Intervals are over the clusters of assignment.tsv: relatives are no independent evidence.
+"""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from hardfold import contacts
+from hardfold import contacts, tables
 from hardfold.contact.predictions import with_truth
 from hardfold.dataset import Record
 from hardfold.hdf5 import open_hdf5
 from hardfold.leakage import SCORED
 from hardfold.statistics import bootstrap_intervals
-from hardfold.tables import write_json
 
 HALF = [f"{key}_0.5" for key in ("precision", "recall", "f1")]
 METRICS = ["roc_auc", "pr_auc", "base_rate", "precision", "recall", "f1", "threshold", *contacts.PRECISION_KEYS]
@@ -20,11 +22,14 @@ _BY_PROTEIN = [key for key in METRICS if key != "threshold"]
 _CURVE = np.linspace(0, 1, 101)
 
 
-def score_contacts(*, predictions: Path, chains: Mapping[str, Path], output: Path, resamples: int, seed: int) -> None:
+def score_contacts(
+    *, predictions: Path, chains: Mapping[str, Path], assignment: Path, output: Path, resamples: int, seed: int
+) -> None:
     """Write metrics.json: the threshold of the largest F1 over all pairs of the validation chains, and what `_section`
     makes of the test chains and of the targets. chains: split -> data set. Raises PredictionError where the predictions
     are not of the data set, ValueError where the validation chains have no contact.
     """
+    clusters = tables.read(assignment, key="chain").set_index("chain")["cluster"]
     with open_hdf5(predictions) as file:
         counts = np.zeros((2, 2**16), int)
         for record, predicted in with_truth(file, "validation", chains["validation"]):
@@ -34,8 +39,8 @@ def score_contacts(*, predictions: Path, chains: Mapping[str, Path], output: Pat
         result = {"experiment": file.attrs["experiment"], "threshold": threshold}
         for split in SCORED:
             scored = (score_chain(*chain, threshold, limit) for chain in with_truth(file, split, chains[split]))
-            result[split] = _section(scored, threshold, resamples, seed)
-    write_json(output, result)
+            result[split] = _section(scored, clusters, threshold, resamples, seed)
+    tables.write_json(output, result)
 
 
 def score_chain(
@@ -61,7 +66,9 @@ def score_chain(
     return {"chain": record.id, **{key: row[key] for key in ("length", "pairs", "pairs_unseen")}, **known}, sums
 
 
-def _section(scored: Iterable[tuple[dict, dict]], threshold: float, resamples: int, seed: int) -> dict:
+def _section(
+    scored: Iterable[tuple[dict, dict]], clusters: Mapping[str, str], threshold: float, resamples: int, seed: int
+) -> dict:
     """A split's part of metrics.json: proteins, pairs_unseen, metrics, by_protein, curves, reliability, distance_error.
 
     Curves are means over proteins on one grid, so that their areas are the mean areas; reliability and errors are over
@@ -77,7 +84,7 @@ def _section(scored: Iterable[tuple[dict, dict]], threshold: float, resamples: i
     return {
         "proteins": len(rows),
         "pairs_unseen": sum(row["pairs_unseen"] for row in rows),
-        "metrics": summarise(rows, threshold, resamples, seed),
+        "metrics": summarise(rows, clusters, threshold, resamples, seed),
         "by_protein": rows,
         "curves": {
             "roc": {"fpr": _CURVE.tolist(), "tpr": _means(tpr, proteins) if proteins.any() else None},
@@ -101,14 +108,17 @@ def _means(totals, counts):
     return [float(total / count) if count else None for total, count in zip(totals, counts, strict=True)]
 
 
-def summarise(rows: list[dict], threshold: float, resamples: int, seed: int) -> dict[str, dict]:
-    """Metric -> {value, low, high, n}: the mean over the n proteins that have it and its 95 % bootstrap interval.
+def summarise(
+    rows: list[dict], clusters: Mapping[str, str], threshold: float, resamples: int, seed: int
+) -> dict[str, dict]:
+    """Metric -> {value, low, high, n}: the mean over the n proteins that have it and its 95 % bootstrap interval over
+    `clusters`, chain -> cluster.
 
-    An interval needs FEWEST proteins (hardfold.statistics); the threshold, chosen elsewhere, has none.
+    An interval needs FEWEST clusters (hardfold.statistics); the threshold, chosen elsewhere, has none.
     """
     values = np.array([[row[key] for key in _BY_PROTEIN] for row in rows], float).reshape(-1, len(_BY_PROTEIN))
     known = ~np.isnan(values)
-    intervals = bootstrap_intervals(values, [row["chain"] for row in rows], 0.95, resamples, seed)
+    intervals = bootstrap_intervals(values, [clusters[row["chain"]] for row in rows], 0.95, resamples, seed)
     means = _means(np.where(known, values, 0).sum(0), known.sum(0))
     found = {"threshold": {"value": threshold, "low": None, "high": None, "n": len(rows)}}
     for key, value, (low, high), n in zip(_BY_PROTEIN, means, intervals.T.tolist(), known.sum(0).tolist(), strict=True):

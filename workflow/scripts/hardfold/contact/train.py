@@ -1,9 +1,10 @@
 """Training of one experiment."""
 
+import json
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from hardfold import tracking
 from hardfold.contact.experiment import build_model, load_weights
 from hardfold.contact.module import HISTORY, ContactModule
 from hardfold.contact.samples import Samples
+from hardfold.contact.seen import digests, require_unseen
 from hardfold.distributed import from_rank_zero, rank, ranks, summed
 from hardfold.jobs import library_hashes
 from hardfold.tables import sha256, whole_file, write_json
@@ -34,25 +36,36 @@ def train_experiment(
     state: Path,
     output: Path,
     tracked: Mapping | None = None,
+    assignment: Path | None = None,
+    held_out: Sequence[Path] = (),
 ) -> None:
     """Train on the chains of `train`, keep the epoch that is best by `checkpoints_metric`. On several devices
     `hardfold.distributed.launch` runs this in a process for each, of which rank zero writes.
 
     esm2, esm_msa: folders of fetched weights; embeddings: what frozen layers give (contact.embeddings); state: a folder
-    of checkpoints, from which a run that was cut short goes on; tracked: see `hardfold.tracking`. Writes
-    model.safetensors (the trained parameters alone), config.json (which with the backbones rebuilds the model),
-    history.csv and training.json into the folder `output`.
+    of checkpoints, from which a run that was cut short goes on; tracked: see `hardfold.tracking`; assignment, held_out:
+    assignment.tsv and the held-out data sets, with a `checkpoint_path_to_load` (contact.seen). Writes model.safetensors
+    (the trained parameters alone), config.json (which with the backbones rebuilds the model, and names the chains it
+    was trained on), history.csv and training.json into the folder `output`.
     """
     if ranks() != options["devices"]:
         raise ValueError(f"devices: {options['devices']}, but there are {ranks()} processes")
     seed_everything(seed, threads)
     start, output, state = time.monotonic(), Path(output), Path(state)
     model, records = build_model(options, esm2, esm_msa)
-    config = {"experiment": experiment, "seed": seed, "options": dict(options), "weights": records}
+    seen, loaded = digests(train), None
     read = {"train": train, "validation": validation}
     if options["checkpoint_path_to_load"]:
         read["checkpoint"] = options["checkpoint_path_to_load"]
         load_weights(model, records, read["checkpoint"])
+        loaded = json.loads(Path(read["checkpoint"]).with_name(CONFIG).read_text()).get("trained_on")
+        if loaded is not None:
+            require_unseen(read["checkpoint"], loaded, assignment, held_out)
+            seen |= dict(loaded)
+    # Nothing is known of what a checkpoint without a record has seen, nor of a model that starts from it.
+    known = loaded is not None or "checkpoint" not in read
+    config = {"experiment": experiment, "seed": seed, "options": dict(options), "weights": records}
+    config["trained_on"] = sorted(seen.items()) if known else None
     data = {name: sha256(path) for name, path in read.items()}
     identity = {**config, "data": data, "code": library_hashes("contact.train")}
     last = from_rank_zero(lambda: resume_point(state, identity))
@@ -98,6 +111,7 @@ def train_experiment(
             "residues_per_second": round(residues / fit_seconds, 1),
             "parameters": count_parameters(model),
             "weights": records,
+            "checkpoint_chains": None if loaded is None else len(loaded),
             "loaded_keys": {name: len(encoder.model.state_dict()) for name, encoder in model.encoders().items()},
         },
     )

@@ -7,16 +7,16 @@ import pandas as pd
 
 from hardfold.contact.collect import HELD_OUT
 from hardfold.leakage import SCORED
-from hardfold.report.designs import BASELINES, setting
+from hardfold.report.designs import BASELINE_LABELS, setting
 from hardfold.report.format import count, interval, is_unknown, p_value, words
 from hardfold.report.results import Results
 
-METRICS = {"p_at_l_long": "long-range P@L", "roc_auc": "ROC AUC"}
+METRIC_LABELS = {"p_at_l_long": "long-range P@L", "roc_auc": "ROC AUC"}
 LEVEL = 0.05  # of the tests, as the intervals' 95 %
 # What an experiment has to beat to have learnt something, the hardest last.
 RIVALS = ["separation_prior", "attention_head", "couplings"]
 
-HIGHER, LOWER, UNCLEAR, UNKNOWN = "higher", "lower", "not told apart", "no interval"
+HIGHER, LOWER, UNCLEAR, UNKNOWN = "higher", "lower", "not told apart", "unknown"
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Question:
 
 
 NO_EFFECT = "not told apart from no effect"
-QUESTIONS = {
+WORDINGS = {
     "alignment": Question("Does the alignment help?", "It helps", "It lowers the scores", f"It is {NO_EFFECT}"),
     "auxiliary_tasks": Question(
         "Do the auxiliary tasks help?", "They help", "They lower the scores", f"They are {NO_EFFECT}"
@@ -43,20 +43,21 @@ QUESTIONS = {
 
 def judge(row: Mapping) -> str:
     """Whether the first of a pair scores higher or lower than the second: the interval of the difference excludes 0
-    and p, adjusted where the comparison belongs to a family, is below LEVEL.
+    and p, adjusted where the comparison belongs to a family, is below LEVEL. UNKNOWN where there are too few clusters
+    for an interval, or for any p below LEVEL.
     """
     p = row["p"] if is_unknown(row["p_holm"]) else row["p_holm"]
     if any(is_unknown(value) for value in (row["low"], row["high"], p)):
         return UNKNOWN
     if p >= LEVEL or row["low"] <= 0 <= row["high"]:
-        return UNCLEAR
+        return UNKNOWN if row["p_least"] >= LEVEL else UNCLEAR
     return HIGHER if row["low"] > 0 else LOWER
 
 
 def compared(results: Results, question: str, split: str = HELD_OUT) -> pd.DataFrame:
-    """The comparisons that answer a question by METRICS, pair by pair."""
+    """The comparisons that answer a question by METRIC_LABELS, pair by pair."""
     table = results.comparisons
-    return table[(table["question"] == question) & (table["split"] == split) & table["metric"].isin(METRICS)]
+    return table[(table["question"] == question) & (table["split"] == split) & table["metric"].isin(METRIC_LABELS)]
 
 
 def design_statement(results: Results) -> str:
@@ -67,7 +68,8 @@ def design_statement(results: Results) -> str:
         f"Each answer pairs two experiments protein by protein on all held-out proteins ({chains}): mean difference, "
         "95 % bootstrap interval over sequence clusters, Wilcoxon's p over clusters after Holm's method over all "
         "questions and metrics of the table below. *Higher* and *lower* speak of the one named first and ask for an "
-        f"interval that excludes 0 and a p below {LEVEL:g}. **Each experiment was trained once, with one seed: an "
+        f"interval that excludes 0 and a p below {LEVEL:g}; *unknown* says that there are too few clusters for an "
+        "interval, or for such a p whatever they were like. **Each experiment was trained once, with one seed: an "
         "interval covers the choice of proteins, not training noise, so what it tells apart is two trained "
         "models, not yet two methods.**"
     )
@@ -77,7 +79,7 @@ def answer(results: Results, question: str) -> str:
     """A question and the verdict that its comparisons carry, then their figures, a sentence a pair of experiments; as
     an item of a Markdown list, the pairs below it where there are several.
     """
-    asked, rows = QUESTIONS[question], compared(results, question)
+    asked, rows = WORDINGS[question], compared(results, question)
     if rows.empty:
         return f"**{asked.text}** Unasked: no two experiments of this configuration differ in this alone."
     experiments = {one.name: one for one in results.experiments}
@@ -93,16 +95,16 @@ def verdict(asked: Question, rows: list[dict]) -> str:
     """One sentence for all comparisons of a question."""
     judged = {}
     for row in rows:
-        judged.setdefault(judge(row), []).append(METRICS[row["metric"]])
+        judged.setdefault(judge(row), []).append(METRIC_LABELS[row["metric"]])
     single = {
         HIGHER: asked.helps,
         LOWER: asked.lowers,
         UNCLEAR: asked.unclear,
-        UNKNOWN: "Not to be judged: too few clusters for an interval",
+        UNKNOWN: "Unknown: too few clusters to tell",
     }
     if len(judged) == 1:
         return f"{single[next(iter(judged))]}."
-    if len(rows) == len(METRICS):
+    if len(rows) == len(METRIC_LABELS):
         return f"Mixed: {words([f'{kind} by {words(labels)}' for kind, labels in judged.items()])}."
     return f"Mixed: of {len(rows)} figures {words([f'{len(labels)} {kind}' for kind, labels in judged.items()])}."
 
@@ -119,7 +121,7 @@ def _figure(row: Mapping) -> str:
     name, p = ("p", row["p"]) if is_unknown(row["p_holm"]) else ("Holm p", row["p_holm"])
     shown = p_value(p)
     test = f"{name} {shown if shown.startswith('<') else f'= {shown}'}"
-    return f"{METRICS[row['metric']]} {judge(row)}, {difference(row)}, {test}"
+    return f"{METRIC_LABELS[row['metric']]} {judge(row)}, {difference(row)}, {test}"
 
 
 def difference(row: Mapping) -> str:
@@ -132,7 +134,7 @@ def against_baselines(results: Results) -> list[str]:
     statements = []
     for rival in RIVALS:
         said = []
-        for metric, label in METRICS.items():
+        for metric, label in METRIC_LABELS.items():
             part = rows[(rows["second"] == rival) & (rows["metric"] == metric)].to_dict("records")
             judged = {row["first"]: judge(row) for row in part}
             groups = [
@@ -141,7 +143,10 @@ def against_baselines(results: Results) -> list[str]:
                 if kind in judged.values()
             ]
             said.append(f"{label} {'; '.join(groups) or 'not compared'}.")
-        statements.append(f"**{BASELINES[rival].capitalize()}:** {' '.join(said)}")
+        label = BASELINE_LABELS[rival].capitalize()
+        if rival == "attention_head":
+            label += f" of `{results.config['experiments']['defaults']['esm2_name']}`"
+        statements.append(f"**{label}:** {' '.join(said)}")
     return statements
 
 
@@ -155,7 +160,7 @@ def contact_statement(results: Results) -> str:
     if one is None:
         return "No contact experiment has a ROC AUC on validation chains, so none is named the best."
     row = results.metrics["test"].loc[one.name]
-    reached = [f"{label} {interval(*_cells(row, key))}" for key, label in METRICS.items()]
+    reached = [f"{label} {interval(*_cells(row, key))}" for key, label in METRIC_LABELS.items()]
     rows = compared(results, "baseline")
     rows = rows[rows["first"] == one.name]
     margins = [_margin(rival, rows[rows["second"] == rival]) for rival in ("couplings", "attention_head")]
@@ -178,7 +183,7 @@ def _margin(rival: str, rows: pd.DataFrame) -> str:
     }
     judged = {}
     for row in _ordered(rows):
-        judged.setdefault(judge(row), []).append(f"{METRICS[row['metric']]} {difference(row)}")
+        judged.setdefault(judge(row), []).append(f"{METRIC_LABELS[row['metric']]} {difference(row)}")
     return " and ".join(f"{phrases[kind]} ({', '.join(parts)})" for kind, parts in judged.items())
 
 
@@ -187,6 +192,6 @@ def _cells(row: Mapping, key: str) -> Iterable:
 
 
 def _ordered(rows: pd.DataFrame) -> list[dict]:
-    """Rows of one pair or more, the metrics of a pair in the order of METRICS."""
-    order = list(METRICS)
+    """Rows of one pair or more, the metrics of a pair in the order of METRIC_LABELS."""
+    order = list(METRIC_LABELS)
     return sorted(rows.to_dict("records"), key=lambda row: order.index(row["metric"]))

@@ -43,8 +43,8 @@ CAPTIONS = {
     ),
     "contact_precision": (
         "Contact precision by range, experiments and baselines",
-        "P@L, the precision of the L highest-scored pairs, mean over proteins with 95 % bootstrap intervals. "
-        "Baselines in grey. Ranges are sequence separations.",
+        "P@L, the precision of the L highest-scored pairs, mean over proteins with 95 % bootstrap intervals over "
+        "clusters. Baselines in grey. Ranges are sequence separations.",
     ),
     "contact_curves": (
         "ROC and precision-recall curves",

@@ -10,7 +10,7 @@ LOSSES = {
     "cosine": "cosine",
     "cross_entropy": "cross entropy",
 }
-BASELINES = {
+BASELINE_LABELS = {
     "base_rate": "base rate",
     "separation_prior": "separation prior",
     "attention_head": "attention head",

@@ -166,7 +166,18 @@ def read_results(root: Path) -> Results:
         comparisons=_table(
             root / "experiments/comparisons.tsv",
             ["question", "first", "second", "split", "metric"],
-            ["proteins", "clusters", "first_value", "second_value", "difference", "low", "high", "p", "p_holm"],
+            [
+                "proteins",
+                "clusters",
+                "first_value",
+                "second_value",
+                "difference",
+                "low",
+                "high",
+                "p",
+                "p_holm",
+                "p_least",
+            ],
         ),
         bands=_table(
             root / "experiments/bands.tsv",
@@ -246,7 +257,8 @@ def _experiment(folder: Path, name: str, options: dict) -> Experiment:
         name=name,
         options=options,
         training=_json(
-            folder / "training.json", {"seconds", "epochs", "steps", "best_epoch", "peak_memory_mb", "parameters"}
+            folder / "training.json",
+            {"seconds", "epochs", "steps", "best_epoch", "peak_memory_mb", "parameters", "checkpoint_chains"},
         ),
         history=_table(folder / "history.csv", [], ["epoch", "learning_rate", *parts, "validation_roc_auc"], ","),
         metrics=_metrics(folder / "metrics.json"),

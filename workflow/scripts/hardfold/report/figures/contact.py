@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 
 from hardfold.contact.collect import HELD_OUT, NEFF
 from hardfold.leakage import SCORED
-from hardfold.report.answers import HIGHER, LOWER, METRICS, QUESTIONS, compared, judge
+from hardfold.report.answers import HIGHER, LOWER, METRIC_LABELS, WORDINGS, compared, judge
 from hardfold.report.designs import LOSSES
 from hardfold.report.figures.style import (
     BLUE,
@@ -30,19 +30,19 @@ FEW_PAIRS = 20  # in a bin of the reliability diagram, below which no line leads
 
 def differences(results: Results) -> Figure | None:
     """The questions one below the other, a row for each pair of experiments that answers one."""
-    asked = {question: compared(results, question) for question in QUESTIONS}
+    asked = {question: compared(results, question) for question in WORDINGS}
     if all(rows.empty for rows in asked.values()):
         return None
     places, headings = {}, {}
     for question, rows in asked.items():
         if not rows.empty:
-            headings[len(places) + len(headings)] = QUESTIONS[question].text
+            headings[len(places) + len(headings)] = WORDINGS[question].text
             for pair in dict.fromkeys(zip(rows["first"], rows["second"], strict=True)):
                 places[question, *pair] = len(places) + len(headings)
     last = len(places) + len(headings)
-    figure, axes = panels(1, len(METRICS), 0.9 + 0.25 * last, sharey=True)
+    figure, axes = panels(1, len(METRIC_LABELS), 0.9 + 0.25 * last, sharey=True)
     colours = {HIGHER: BLUE, LOWER: VERMILION}
-    for axis, (metric, label) in zip(axes[0], METRICS.items(), strict=True):
+    for axis, (metric, label) in zip(axes[0], METRIC_LABELS.items(), strict=True):
         for question, rows in asked.items():
             for row in rows[rows["metric"] == metric].to_dict("records"):
                 place, colour = places[question, row["first"], row["second"]], colours.get(judge(row), GREY)
@@ -60,7 +60,7 @@ def differences(results: Results) -> Figure | None:
         text.set_fontweight("bold" if place in headings else "normal")
     axes[0, 0].set_ylim(last - 0.4, -0.6)
     marker = {"linestyle": "none", "marker": "o", "markersize": 5}
-    key = {"first higher": BLUE, "first lower": VERMILION, "not told apart": GREY}
+    key = {"first higher": BLUE, "first lower": VERMILION, "not told apart, or unknown": GREY}
     key_below(figure, {label: marker | {"color": colour} for label, colour in key.items()})
     return figure
 

@@ -1,7 +1,7 @@
 """Tables of the contact experiments."""
 
 from hardfold.contact.collect import HELD_OUT, NEFF
-from hardfold.report.answers import METRICS, QUESTIONS, compared, difference
+from hardfold.report.answers import METRIC_LABELS, WORDINGS, compared, difference
 from hardfold.report.bands import BANDS
 from hardfold.report.designs import alignment_model, losses
 from hardfold.report.format import (
@@ -18,7 +18,7 @@ from hardfold.report.format import (
 from hardfold.report.results import Baseline, Experiment, Results
 
 SPLITS = {"test": "Test chains", "target": "Targets"}
-COMPARED = METRICS | {"pr_auc": "PR AUC"}
+COMPARED_LABELS = METRIC_LABELS | {"pr_auc": "PR AUC"}
 PAIR_FEATURES = {
     "use_esm2_attention": "ESM-2 attention",
     "use_msa_attention": "MSA attention",
@@ -30,7 +30,7 @@ def comparisons(results: Results) -> str:
     """Every pair of experiments that answers a question, by metric: the difference on all held-out proteins with its
     tests, then on test chains and on targets.
     """
-    table = results.comparisons[results.comparisons["question"].isin(QUESTIONS)]
+    table = results.comparisons[results.comparisons["question"].isin(WORDINGS)]
     rows = []
     for (question, first, second, metric), part in table.groupby(["question", "first", "second", "metric"], sort=False):
         by_split = {row["split"]: row for row in part.to_dict("records")}
@@ -39,7 +39,7 @@ def comparisons(results: Results) -> str:
             [
                 question.replace("_", " "),
                 f"{first} − {second}",
-                COMPARED[metric],
+                COMPARED_LABELS[metric],
                 *(count(pooled[key]) for key in ("proteins", "clusters")),
                 *(number(pooled[key]) for key in ("first_value", "second_value")),
                 _difference(pooled),
@@ -47,7 +47,7 @@ def comparisons(results: Results) -> str:
                 *(_difference(by_split.get(split)) for split in SPLITS),
             ]
         )
-    order = list(QUESTIONS)
+    order = list(WORDINGS)
     rows.sort(key=lambda row: order.index(row[0].replace(" ", "_")))
     header = ["question", "pair", "metric", "proteins", "clusters", "first", "second", "difference", "p", "Holm p"]
     return markdown_table([*header, "on test chains", "on targets"], rows, numeric_from=3)
@@ -60,7 +60,7 @@ def margins(results: Results) -> str:
     rows = [
         [one.name, label, *(_difference(_row(table, (one.name, name, metric))) for name in names)]
         for one in results.experiments
-        for metric, label in METRICS.items()
+        for metric, label in METRIC_LABELS.items()
     ]
     return markdown_table(["experiment", "metric", *(f"minus {name}" for name in names)], rows, numeric_from=2)
 

@@ -8,7 +8,7 @@ import yaml
 from hardfold.leakage import SCORED
 from hardfold.report import verdict
 from hardfold.report.format import count, markdown_table, percent, words
-from hardfold.report.results import EMBEDDED_FOLDER, Results
+from hardfold.report.results import EMBEDDED_FOLDER, Experiment, Results
 from hardfold.report.tables.training import converged
 
 RELEASED = re.compile(r"esm2_t\d+_\d+[MB]_UR50D|esm_msa1b?_t12_100M_UR50S|esmfold_v\d")
@@ -68,13 +68,14 @@ def limits(results: Results) -> list[str]:
     test, targets = (words(sorted({count(n) for n in table["proteins"]})) for table in results.metrics.values())
     items.append(
         f"The contact experiments are scored on {test} test proteins and {targets} targets, one training run each: "
-        "their intervals are over proteins and hold no spread over seeds."
+        "their intervals are over sequence clusters and hold no spread over seeds."
     )
     if unfinished := [one.name for one in results.experiments if one.training["best_epoch"] == one.training["epochs"]]:
         items.append(
             f"{words(unfinished)} {'was' if len(unfinished) == 1 else 'were'} best in the last epoch of training: more "
             "epochs may change their scores, and what is told apart may be how fast they learn."
         )
+    items += [_start(one) for one in results.experiments if one.options["checkpoint_path_to_load"]]
     items += _unseen(results)
     unknown = results.audit["date_barrier"] == "unknown"
     if unknown.any():
@@ -90,6 +91,21 @@ def limits(results: Results) -> list[str]:
     if pd.isna(results.scores["nearest_training_identity"]).any():
         items.append("No hit to a training chain means that the search found none, not that the identity is 0 %.")
     return items
+
+
+def _start(one: Experiment) -> str:
+    """What the checkpoint that an experiment starts from has seen, as far as it is known."""
+    path, chains = one.options["checkpoint_path_to_load"], one.training["checkpoint_chains"]
+    if chains is None:
+        return (
+            f"{one.name} starts from `{path}`, which does not record its training chains: whether it saw held-out ones "
+            "is unknown."
+        )
+    return (
+        f"{one.name} starts from `{path}`: none of the {count(chains)} chains that it was trained on is held out here "
+        "or was dropped for what is, by name, nor has one a held-out chain's sequence. Other relatives were not "
+        "searched for."
+    )
 
 
 def _unseen(results: Results) -> list[str]:

@@ -1,0 +1,15 @@
+"""What a model of config/pretraining.yaml learns from. Imports no torch: the workflow lays out its jobs by it."""
+
+from collections.abc import Mapping
+
+
+def pretraining_inputs(settings: Mapping) -> dict[str, str]:
+    """Of an entry of `pretraining.models`: the data, and for an alignment model alignments, for a folding model its
+    trained stem.
+    """
+    inputs = {"data": "results/pretraining/data.h5"}
+    if settings["kind"] == "alignment":
+        inputs["alignments"] = "results/pretraining/alignments.h5"
+    if settings["kind"] == "folding":
+        inputs["stem"] = f"results/pretraining/runs/{settings['stem']}"
+    return inputs
