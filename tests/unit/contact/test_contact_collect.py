@@ -10,7 +10,7 @@ import yaml
 
 from hardfold import contacts, statistics
 from hardfold.config import resolve_experiments
-from hardfold.contact.collect import COMPARED, adjusted, average, collect_experiments, compare, neff_band, questions
+from hardfold.contact.collect import COMPARED, adjusted, average, collect_experiments, compare, questions
 from hardfold.contact.keys import BASELINES
 from hardfold.contact.score import METRICS, summarise
 
@@ -138,12 +138,6 @@ def test_p_is_adjusted_over_questions_and_metrics_of_a_split_and_baselines_by_th
         ("baseline", "target", "roc_auc"): 0.9,
     }  # fmt: skip
     assert [row["question"] for row in adjusted(rows, pairs)] == ["alignment"] * 3 + ["losses"] * 3 + ["baseline"] * 3
-
-
-def test_neff_bands_begin_where_they_say():
-    assert [neff_band(neff) for neff in (1, 9.99, 10, 29.9, 30, 100, 5000)] == [
-        *("<10", "<10", "10-30", "10-30", "30-100", ">=100", ">=100")
-    ]
 
 
 def test_nothing_has_no_average():
