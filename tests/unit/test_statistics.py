@@ -138,5 +138,6 @@ def test_power_is_that_of_simulated_tests():
         found = np.mean(wilcoxon(drawn, axis=1, method="approx").pvalue < 0.05)
         assert statistics.wilcoxon_power(effect, 0.06, n) == pytest.approx(found, abs=0.03)
         assert statistics.wilcoxon_power(-effect, 0.06, n) == statistics.wilcoxon_power(effect, 0.06, n)
+    assert statistics.wilcoxon_power(1.0, 0.001, 43) == pytest.approx(1)
     least = statistics.detectable_effect(0.06, 30)
     assert statistics.wilcoxon_power(least, 0.06, 30) == pytest.approx(0.8, abs=1e-6)

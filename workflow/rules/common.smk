@@ -14,7 +14,7 @@ from hardfold.contact.keys import (
     embedding_entries,
     encoder_entries,
 )
-from hardfold.inputs import read_inputs, records
+from hardfold.inputs import read_inputs, read_reference_scores, records
 from hardfold.jobs import library_hashes as library, memory, runtime, shards
 from hardfold.tables import TableError
 
@@ -24,6 +24,7 @@ try:
     CHAINS, TARGETS = read_inputs(
         config["inputs"]["chains"], config["inputs"]["targets"]
     )
+    read_reference_scores(config["inputs"]["reference_scores"])
     if config["primary"]["class"] not in {"all", *TARGETS["class"]}:
         raise ConfigError(
             f"primary.class: {config['primary']['class']} is neither all nor a class of {config['inputs']['targets']}"

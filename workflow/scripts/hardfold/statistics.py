@@ -93,7 +93,9 @@ def wilcoxon_power(effect: float, deviation: float, n: int, level: float = 0.05)
     """How likely the two-sided signed-rank test of n differences with this standard deviation is to find a mean of
     `effect`: the paired t test's power with n * 3 / pi differences (asymptotic relative efficiency, normal data).
     """
-    return float(TTestPower().power(abs(effect) / deviation, n * WILCOXON_EFFICIENCY, level))
+    pairs = n * WILCOXON_EFFICIENCY
+    standardised = min(abs(effect) / deviation, 20 / np.sqrt(pairs))  # beyond it the power is 1, and scipy's is NaN
+    return float(TTestPower().power(standardised, pairs, level))
 
 
 def detectable_effect(deviation: float, n: int, power: float = 0.8, level: float = 0.05) -> float:
