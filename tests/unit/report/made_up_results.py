@@ -368,13 +368,10 @@ def write_structures(root, random, config, target_names):
 
 
 def write_residues(path, random, target_names, known):
-    rows = [
-        {"target": name, "position": position, "error": abs(random.normal(6, 3)), "lddt": random.uniform(0.2, 0.6)}
-        | {"plddt": random.uniform(20, 70) if known else None}
-        for name in target_names
-        for position in range(1, 41)
-    ]
-    write_table(path, rows)
+    rows = {"target": np.repeat(target_names, 40), "position": np.tile(np.arange(1, 41), len(target_names))}
+    count = len(rows["target"])
+    rows |= {"error": abs(random.normal(6, 3, count)), "lddt": random.uniform(0.2, 0.6, count)}
+    write_table(path, rows | {"plddt": random.uniform(20, 70, count) if known else None})
 
 
 def write_test_time(root, random, config, target_names, baseline):
