@@ -10,7 +10,7 @@ PRIMARY = {"arm": "disjoint", "class": "all", "min_improvement": 0.05, "confiden
 
 
 def scores(gains, baseline=0.4, seeds=(1, 2)):
-    """Rows of scores.tsv: `gains` maps arm -> difference by target; even targets are hard, odd ones deep."""
+    """Rows of scores.tsv: `gains` maps arm -> difference by target; even targets are hard, odd ones deep (Neff 50)."""
     rows = []
     for arm, differences in {"baseline": [0.0] * len(next(iter(gains.values()))), **gains}.items():
         for number, difference in enumerate(differences):
@@ -18,6 +18,7 @@ def scores(gains, baseline=0.4, seeds=(1, 2)):
                 tilt = 0.02 * (seed - 1.5) if arm != "baseline" else 0.0
                 kind = "deep" if number % 2 else "hard"
                 row = {"target": f"T{number:02d}", "unit": "chain", "class": kind, "arm": arm, "seed": seed}
+                row |= {"neff": 50.0 if number % 2 else 5.0}
                 rows.append(row | {"tm": baseline + difference + tilt, "in_baseline_training_period": ""})
     return pd.DataFrame(rows)
 
@@ -52,6 +53,27 @@ def test_arms_that_stay_out_of_the_family_are_those_that_make_no_claim():
     adjusted = {(row["arm"], row["class"]) for row in rows if row["p_holm"] is not None}
     claims = {(arm, kind) for arm in ("disjoint", "leave_one_out", "test_time") for kind in ("all", "deep", "hard")}
     assert adjusted == claims - {("disjoint", "all")}
+
+
+def test_arms_are_paired_with_each_other_by_seed_and_by_depth():
+    gains = {
+        "disjoint": [0.01, 0.02, 0.03, 0.04],
+        "disjoint_alignment": [0.01, 0.12, 0.03, 0.24],  # helps where the alignment is deep
+        "control_swapped_alignment": [0.0, 0.02, 0.0, 0.04],
+    }
+    rows = {(row["first"], row["band"]): row for row in comparison.pairings(scores(gains), 0.95, 500, 1)}
+    assert [band for first, band in rows if first == "disjoint_alignment"] == ["all", "<10", "30-100"]
+    assert not any(first == "disjoint" for first, _ in rows)  # its rival was not run
+    deep, shallow = rows["disjoint_alignment", "30-100"], rows["disjoint_alignment", "<10"]
+    assert (deep["n"], deep["mean"]) == (2, pytest.approx(0.15))
+    assert (shallow["mean"], shallow["low"], shallow["high"]) == (0, 0, 0)  # the seeds' tilt is the same in both arms
+    whole = rows["disjoint_alignment", "all"]
+    assert (whole["n"], whole["second"], whole["improved"]) == (4, "disjoint", 0.5)
+    assert rows["control_swapped_alignment", "all"]["mean"] == pytest.approx(-0.085)
+    assert all(row["p_holm"] >= row["p"] for row in rows.values())
+    assert comparison.compare(scores(gains), PRIMARY, 500, 1)["pairings"] == comparison.pairings(
+        scores(gains), 0.95, 500, 1
+    )
 
 
 def test_an_arm_of_some_targets_is_compared_on_them_and_says_so():

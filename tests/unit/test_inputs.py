@@ -235,3 +235,19 @@ def test_any_list_gives_safe_ids_or_is_refused(source):
     except TableError:
         return
     assert len(table) == len(source) and all(set(id) <= set("1abc_AB") for id in table["chain"])
+
+
+def test_published_scores_are_read_or_refused_with_their_line(write):
+    header = "target\tunit\tsource\ttm\n"
+    table = inputs.read_reference_scores(write("a.tsv", header + "T1\tchain\tservers\t0.5\nT1\tD1\tservers\t1\n"))
+    assert table["tm"].to_list() == [0.5, 1.0]
+    assert inputs.read_reference_scores("").empty
+    for row, fault in {
+        "T1\tchain\tservers\t55": "is not a number from 0 to 1",
+        "T1\tchain\tservers\t": "is not a number from 0 to 1",
+        "T1\tdomain\tservers\t0.5": "neither chain nor D1",
+        "T1\tchain\t\t0.5": "is no source",
+        "T1\tchain\tservers\t0.5\nT1\tchain\tservers\t0.6": "has two scores",
+    }.items():
+        with pytest.raises(TableError, match=rf"b.tsv, line [23]: .*{fault}"):
+            inputs.read_reference_scores(write("b.tsv", header + row + "\n"))

@@ -127,3 +127,15 @@ def test_few_clusters_have_no_interval():
     values = columns(5, size=statistics.FEWEST)
     assert np.isfinite(statistics.bootstrap_intervals(values, range(len(values)), 0.95, 100, 1)).all()
     assert np.isnan(statistics.bootstrap_intervals(values[1:], range(len(values) - 1), 0.95, 100, 1)).all()
+
+
+def test_power_is_that_of_simulated_tests():
+    generator = np.random.default_rng(0)
+    for n, effect in ((18, 0.04), (30, 0.02)):
+        drawn = generator.normal(effect, 0.06, (2000, n))
+        found = np.mean(wilcoxon(drawn, axis=1, method="approx").pvalue < 0.05)
+        assert statistics.wilcoxon_power(effect, 0.06, n) == pytest.approx(found, abs=0.03)
+        assert statistics.wilcoxon_power(-effect, 0.06, n) == statistics.wilcoxon_power(effect, 0.06, n)
+    assert statistics.wilcoxon_power(1.0, 0.001, 43) == pytest.approx(1)
+    least = statistics.detectable_effect(0.06, 30)
+    assert statistics.wilcoxon_power(least, 0.06, 30) == pytest.approx(0.8, abs=1e-6)

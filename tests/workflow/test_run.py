@@ -48,7 +48,10 @@ def test_the_report_is_written(results):
     page = (results / "report/report.html").read_text()
     assert "data:image/png;base64," in page
     assert "<script src" not in page and "http-equiv" not in page
-    assert (results / "report/report.md").stat().st_size > 2000
+    text = (results / "report/report.md").read_text()
+    assert "| as published |" in text and "| 0.432 |" in text  # inputs.reference_scores
+    figures = {path.stem for path in (results / "report/figures").iterdir()}
+    assert {"folding_errors", "folding_maps", "folding_controls", "folding_adaptation"} <= figures
 
 
 def test_every_chain_and_target_has_a_quality_row(results):
@@ -236,6 +239,12 @@ def test_a_misspelt_key_is_refused_by_name_before_any_job(folder):
     assert refused.returncode != 0
     message = refused.stdout + refused.stderr
     assert "splits: unknown key identiy" in message and "Traceback" not in message
+
+
+def test_a_published_score_that_is_none_is_refused_by_name_before_any_job(folder):
+    (folder / "wrong.tsv").write_text("target\tunit\tsource\ttm\nT1\tchain\tservers\t56\n")
+    refused = snakemake(folder, "--dry-run", change={"inputs": {"reference_scores": "wrong.tsv"}})
+    assert "wrong.tsv, line 2: '56' as tm is not a number from 0 to 1" in refused.stdout + refused.stderr
 
 
 def test_a_class_without_targets_is_refused_by_name_before_any_job(folder):

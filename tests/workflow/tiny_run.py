@@ -36,7 +36,7 @@ needs_search_tools = pytest.mark.skipif(
 
 OPTIONS = {
     "shard_size": 6,
-    "inputs": {"chains": "chains.tsv", "targets": "targets.tsv"},
+    "inputs": {"chains": "chains.tsv", "targets": "targets.tsv", "reference_scores": "reference.tsv"},
     "alignments": {"pool": "pool.fasta", "cache": "cache", "iterations": 1},
     "splits": {"validation": 0.2, "test": 0.2},
     "weights": {"folder": "models"},
@@ -85,7 +85,10 @@ def build_folder(folder: Path) -> Path:
     chains.loc[len(chains)] = {"chain": "9zzz_A"}
     chains.fillna("").to_csv(folder / "chains.tsv", sep="\t", index=False)
     targets = pd.read_csv(demo / "targets.tsv", sep="\t", dtype=str, keep_default_na=False)
-    targets.groupby("class").head(TARGETS // 2).to_csv(folder / "targets.tsv", sep="\t", index=False)
+    targets = targets.groupby("class").head(TARGETS // 2)
+    targets.to_csv(folder / "targets.tsv", sep="\t", index=False)
+    published = {"target": targets["target"].head(1), "unit": "chain", "source": "as published", "tm": 0.4321}
+    pd.DataFrame(published).to_csv(folder / "reference.tsv", sep="\t", index=False)
     with gzip.open(demo / "pool.fasta.gz", "rt") as pool:
         (folder / "pool.fasta").write_text("".join(pool.readline() for _ in range(2 * SEQUENCES)))
     models = folder / "models"

@@ -24,7 +24,7 @@ from hardfold.contact.keys import (
     encoder_entries,
     encoder_names,
 )
-from hardfold.inputs import read_inputs, records
+from hardfold.inputs import read_inputs, read_reference_scores, records
 from hardfold.jobs import library_hashes as library, memory, runtime, shards
 from hardfold.tables import TableError
 
@@ -35,6 +35,7 @@ try:
         config["inputs"]["chains"], config["inputs"]["targets"]
     )
     check_classes(config, TARGETS["class"])
+    read_reference_scores(config["inputs"]["reference_scores"])
 except (ConfigError, TableError) as fault:
     raise WorkflowError(str(fault)) from None
 

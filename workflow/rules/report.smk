@@ -3,6 +3,7 @@ from hardfold.config import pretrained_models
 from hardfold.report.captions import CAPTIONS
 
 PROVENANCE = "results/provenance.json"
+REFERENCE = config["inputs"]["reference_scores"]
 REPORTED = [
     "results/structures/qc.tsv",
     "results/alignments/summary.tsv",
@@ -26,6 +27,16 @@ REPORTED = [
         for arm, seed in FINETUNINGS
         for file in ("training.json", "history.csv")
     ],
+    *[f"results/folding/{arm}/seed{seed}/residues.tsv" for arm, seed in RUNS],
+    *[
+        f"results/folding/{arm}/seed{seed}/{file}"
+        for arm, seed in RUNS
+        for file in {
+            "test_time": ["steps.tsv", "adaptation.json"],
+            "test_time_oracle": ["steps.tsv"],
+        }.get(arm, [])
+    ],
+    "results/targets",
     *expand("results/weights/{model}", model=pretrained_models(config)),
 ]
 
@@ -41,6 +52,7 @@ rule write_provenance:
             for path in (
                 CHAIN_LIST,
                 config["inputs"]["targets"],
+                REFERENCE,
                 # The database by its index, which is small, where it has one.
                 POOL
                 or next(
@@ -107,6 +119,7 @@ rule plot_report:
 rule write_report:
     input:
         REPORTED,
+        REFERENCE or [],
         provenance=PROVENANCE,
         figures="results/report/figures",
         templates=[
@@ -132,6 +145,7 @@ rule write_report:
         mem_mb=memory(1000),
         runtime=runtime(10),
     params:
+        reference=REFERENCE,
         library=library("report.render"),
     message:
         "writing the report"

@@ -1,4 +1,4 @@
-# Scores of the predictions by chain and unit, the random-walk floor, and the comparison of arms.
+# Scores of the predictions by chain, unit and residue, the random-walk floor, and the comparison of arms.
 # Needs: results/folding/*/predictions.tsv, results/targets/, alignments' summary, leakage audit. Makes: scores.tsv a run,
 # results/folding/scores.tsv and results/folding/comparison.json.
 
@@ -27,6 +27,30 @@ rule score_predictions:
         "Scoring the predictions: arm {wildcards.arm}, seed {wildcards.seed}"
     script:
         "../scripts/score_predictions.py"
+
+
+rule score_residues:
+    input:
+        predictions="results/folding/{arm}/seed{seed}/predictions.tsv",
+        natives="results/targets",
+    output:
+        "results/folding/{arm}/seed{seed}/residues.tsv",
+    log:
+        "results/logs/score_residues/{arm}_{seed}.log",
+    benchmark:
+        "results/benchmarks/score_residues/{arm}_{seed}.tsv"
+    conda:
+        "../../envs/hardfold.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=runtime(60),
+    params:
+        library=library("residues"),
+    message:
+        "Scoring the predictions residue by residue: arm {wildcards.arm}, seed {wildcards.seed}"
+    script:
+        "../scripts/score_residues.py"
 
 
 rule score_controls:

@@ -9,4 +9,5 @@ write_report(
     figures=snakemake.input.figures,
     markdown_path=snakemake.output.markdown,
     html_path=snakemake.output.html,
+    reference=snakemake.params.reference,
 )

@@ -77,3 +77,9 @@ def test_hhfilter_keeps_the_query_and_drops_near_copies():
     everything = choose_rows(rows, 60, "hhfilter")
     assert len(everything) == 30
     assert len({int(index) % 30 for index in everything}) == 30
+
+
+def test_neff_bands_begin_where_they_say():
+    assert [diversity.neff_band(neff) for neff in (1, 9.99, 10, 29.9, 30, 100, 5000)] == [
+        *("<10", "<10", "10-30", "10-30", "30-100", ">=100", ">=100")
+    ]

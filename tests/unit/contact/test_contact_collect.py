@@ -10,7 +10,7 @@ import yaml
 
 from hardfold import contacts, statistics
 from hardfold.config import resolve_experiments
-from hardfold.contact.collect import COMPARED, adjusted, average, collect_experiments, compare, neff_band, questions
+from hardfold.contact.collect import COMPARED, adjusted, average, collect_experiments, compare, questions
 from hardfold.contact.keys import BASELINES
 from hardfold.contact.score import METRICS, summarise
 
@@ -148,12 +148,6 @@ def test_the_least_p_that_so_many_clusters_give_is_that_of_one_direction():
     assert [row["p_least"] for row in adjusted(rows, asked)] == [row["p_holm"] for row in adjusted(rows, asked)]
     assert adjusted(rows, asked)[0]["p_least"] == 3 * 2 / 2**9
     assert adjusted([row | {"clusters": 2} for row in rows], asked)[0]["p_least"] == 1
-
-
-def test_neff_bands_begin_where_they_say():
-    assert [neff_band(neff) for neff in (1, 9.99, 10, 29.9, 30, 100, 5000)] == [
-        *("<10", "<10", "10-30", "10-30", "30-100", ">=100", ">=100")
-    ]
 
 
 def test_nothing_has_no_average():

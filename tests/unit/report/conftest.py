@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from made_up_results import write_results
+from made_up_results import GAINS, write_results
 
 from hardfold.report.results import read_results
 
@@ -16,6 +16,12 @@ def made_up(tmp_path_factory):
 @pytest.fixture(scope="session")
 def results(made_up):
     return read_results(made_up)
+
+
+@pytest.fixture(scope="session")
+def every_arm(tmp_path_factory):
+    """Results of a run of all arms, two of them trained on folds or on each target's own sequence."""
+    return read_results(write_results(tmp_path_factory.mktemp("every_arm") / "results", arms=list(GAINS)))
 
 
 @pytest.fixture

@@ -8,20 +8,37 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from hardfold.arms import finetuning_runs, prediction_runs
+from hardfold.arms import TEST_TIME, finetuning_runs, prediction_runs
+from hardfold.comparison import compare
 from hardfold.config import pretrained_models, resolve_experiments
 from hardfold.contact.keys import BASELINES
 from hardfold.contact.score import METRICS
+from hardfold.structure.chain import Chain
+from hardfold.structure.write import write_mmcif
 
 ROOT = Path(__file__).parents[3]
 CLASSES = ["deep", "hard"]
+# What each arm adds to the baseline's TM-score.
+GAINS = {
+    "disjoint": 0.01,
+    "disjoint_alignment": 0.02,
+    "leave_one_out": 0.012,
+    "test_time": 0.001,
+    "test_time_oracle": 0.02,
+    "memorisation": 0.12,
+    "control_shuffled_labels": -0.01,
+    "control_swapped_alignment": 0.0,
+    "nearest_training": 0.03,
+}
 
 
-def write_results(root: Path, targets: int = 14, chains: int = 40) -> Path:
-    """Write the whole folder below `root`; returns it."""
+def write_results(root: Path, targets: int = 14, chains: int = 40, arms=None, seeds=None) -> Path:
+    """Write the whole folder below `root`; returns it. arms, seeds: instead of those of the default configuration."""
     random = np.random.default_rng(7)
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text()) | {"pretraining": {}}
     config["scoring"]["bootstrap"] = 200
+    config["folding"]["arms"] = arms or config["folding"]["arms"]
+    config["folding"]["seeds"] = seeds or config["folding"]["seeds"]
     write_json(root / "provenance.json", provenance(config))
     write_data(root, random, targets, chains)
     write_experiments(root, random, config)
@@ -302,8 +319,7 @@ def write_folding(root, random, config, targets):
     classes = {name: CLASSES[index % 2] for index, name in enumerate(target_names)}
     runs = prediction_runs(config["folding"])[1:]
     baseline = {name: 0.2 + random.uniform(-0.05, 0.15) for name in target_names}
-    gain = {"disjoint": 0.01, "memorisation": 0.12, "nearest_training": 0.03}
-    shift = {(arm, name, seed): gain[arm] + random.normal(0, 0.02) for arm, seed in runs for name in target_names}
+    shift = {(arm, name, seed): GAINS[arm] + random.normal(0, 0.02) for arm, seed in runs for name in target_names}
     scores = []
     for name in target_names:
         changes = [("baseline", 0, 0.0), ("random_walk", 0, 0.17 - baseline[name])]
@@ -329,65 +345,54 @@ def write_folding(root, random, config, targets):
                 }
             )
     write_table(root / "folding/scores.tsv", scores)
-    write_json(root / "folding/comparison.json", comparison(config, classes, baseline, shift))
+    settings = {"samples": config["scoring"]["bootstrap"], "seed": config["seed"]}
+    write_json(root / "folding/comparison.json", compare(pd.DataFrame(scores), config["primary"], **settings))
+    for arm, seed in prediction_runs(config["folding"]):
+        known = arm != "nearest_training"
+        write_residues(root / f"folding/{arm}/seed{seed}/residues.tsv", random, target_names, known)
     for arm, seed in finetuning_runs(config["folding"]):
         write_tuning(root / f"folding/{arm}/seed{seed}", arm, seed)
+    write_structures(root, random, config, target_names)
+    if TEST_TIME in config["folding"]["arms"]:
+        write_test_time(root, random, config, target_names, baseline)
 
 
-def comparison(config, classes, baseline, shift) -> dict:
-    arms = config["folding"]["arms"]
-    by_target, distribution, secondary = [], [], []
-    for arm in arms:
-        for name, tm in baseline.items():
-            values = [tm + change for (one, target, _), change in shift.items() if (one, target) == (arm, name)]
-            row = {"target": name, "class": classes[name], "arm": arm, "tm": float(np.mean(values)), "baseline": tm}
-            by_target.append(row | {"difference": float(np.mean(values)) - tm, "seeds": values})
-    for group in ["all", *CLASSES]:
-        members = [name for name in baseline if group in ("all", classes[name])]
-        for arm in ["baseline", *arms]:
-            rows = [row for row in by_target if row["arm"] == arm and row["target"] in members]
-            tm = np.array([row["tm"] for row in rows] or [baseline[name] for name in members])
-            change = np.array([row["difference"] for row in rows])
-            reached = {"reach_0.6": int(np.sum(tm >= 0.6)), "reach_0.7": int(np.sum(tm >= 0.7))}
-            reached["improved_by_0.10"] = int(np.sum(change >= 0.1)) if rows else None
-            summary = {"mean_tm": float(tm.mean()), "median_tm": float(np.median(tm))}
-            distribution.append({"arm": arm, "class": group, "n": len(members)} | summary | reached)
-            if not rows:
-                continue
-            worst = sorted(rows, key=lambda row: row["difference"])[:3]
-            secondary.append(
-                {
-                    "arm": arm,
-                    "class": group,
-                    "n": len(rows),
-                    "mean": float(change.mean()),
-                    "median": float(np.median(change)),
-                    "low": float(change.mean()) - 0.011,
-                    "high": float(change.mean()) + 0.012,
-                    "p": 0.217,
-                    "p_holm": 0.651,
-                    "improved": float(np.mean(change > 0)),
-                    "improved_low": 0.31,
-                    "improved_high": 0.83,
-                    "worst": [{key: row[key] for key in ("target", "difference")} for row in worst],
-                }
-            )
-    primary = {key: secondary[0][key] for key in ("arm", "class", "n", "mean", "median", "low", "high", "p")}
-    primary |= {
-        "p_method": "exact",
-        "confidence": 0.95,
-        "min_improvement": 0.05,
-        "criterion": "mean TM-score difference >= 0.05 and a 95 % interval that excludes 0",
-        "met": False,
-    }
-    return {
-        "primary": primary,
-        "secondary": secondary,
-        "distribution": distribution,
-        "floor": {"mean": 0.17, "n": len(baseline)},
-        "by_target": by_target,
-        "notes": ["a note of the comparison"],
-    }
+def write_structures(root, random, config, target_names):
+    """Natives, and models of the baseline and the primary arm: chains of chance, 40 residues of 3.8 angstrom steps."""
+    for name in target_names:
+        native = np.cumsum(3.8 / 3**0.5 * random.choice([-1.0, 1.0], (40, 3)), axis=0)
+        runs = [("baseline", 0), *((config["primary"]["arm"], seed) for seed in config["folding"]["seeds"])]
+        paths = [root / f"folding/{arm}/seed{seed}/{name}.cif" for arm, seed in runs]
+        for path in [root / f"targets/{name}.cif", *paths]:
+            atoms = native[:, None] + random.normal(0, 2.0, (40, 5, 3))
+            write_mmcif(Chain.from_atoms(name, "A" * 40, atoms), path)
+
+
+def write_residues(path, random, target_names, known):
+    rows = {"target": np.repeat(target_names, 40), "position": np.tile(np.arange(1, 41), len(target_names))}
+    count = len(rows["target"])
+    rows |= {"error": abs(random.normal(6, 3, count)), "lddt": random.uniform(0.2, 0.6, count)}
+    write_table(path, rows | {"plddt": random.uniform(20, 70, count) if known else None})
+
+
+def write_test_time(root, random, config, target_names, baseline):
+    settings = config["folding"]["test_time"]
+    for seed in config["folding"]["seeds"]:
+        record = {"arm": "test_time", "seed": seed, "trainable_parameters": 999, "total_parameters": 3_210_999}
+        record |= {"adapted_modules": ["esm.encoder.layer.0.intermediate.dense"], "targets": len(target_names)}
+        record |= {"steps": settings["steps"], "learning_rate": settings["learning_rate"], "peak_memory_mb": 777.0}
+        record |= {"step0_max_difference": 0.0, "seconds": 61.0 + seed}
+        write_json(root / f"folding/test_time/seed{seed}/adaptation.json", record)
+        rows = []
+        for name in target_names:
+            steps = range(0, settings["steps"] + 1, settings["every"])
+            tm = [baseline[name] + random.normal(0, 0.01) * bool(step) for step in steps]
+            for step, score in zip(steps, tm, strict=True):
+                row = {"target": name, "step": step, "file": f"steps/{step}/{name}.cif", "residues": 40}
+                row |= {"loss": 2.8 - 0.01 * step if step else None, "perplexity": 17 - 0.1 * step}
+                row |= {"plddt": 40 + step / 10, "chosen": "yes" if step == steps[-1] else "no", "tm": score}
+                rows.append(row | {"best": "yes" if score == max(tm) else "no"})
+        write_table(root / f"folding/test_time_oracle/seed{seed}/steps.tsv", rows)
 
 
 def write_tuning(folder, arm, seed):
@@ -414,9 +419,18 @@ def write_tuning(folder, arm, seed):
         "arm": arm,
         "seed": seed,
         "steps": 60,
+        "kept_step": 60,
         "learning_rate": 0.0005,
         "trainable_parameters": 54_321,
         "total_parameters": 3_210_000,
+        "trained": {
+            f"trunk.blocks.{block}.mlp.{layer}.lora_{part}.weight": 6790
+            for block in (2, 3)
+            for layer in (1, 3)
+            for part in "AB"
+        }
+        | {"lddt_head.3.weight": 1},
+        "loaded_keys": {"loaded": 531, "missing": [], "unexpected": ["esm.old"]},
         "adapted_modules": ["trunk.blocks.0.mlp.1", "trunk.blocks.0.mlp.3"],
         "seconds": 93.4 + seed,
         "peak_memory_mb": 1432.1,

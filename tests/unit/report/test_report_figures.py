@@ -9,9 +9,9 @@ from hardfold.report.figures.maps import extremes, pool, residue_angles
 from hardfold.report.figures.style import save, stack, with_style
 
 
-def test_every_figure_has_a_caption_and_is_drawn(results, tmp_path):
+def test_every_figure_has_a_caption_and_is_drawn(every_arm, tmp_path):
     assert list(FIGURES) == list(CAPTIONS)
-    assert draw_all(results, tmp_path) == list(FIGURES)
+    assert draw_all(every_arm, tmp_path) == list(FIGURES)
     assert {path.stem for path in tmp_path.iterdir()} == set(FIGURES)
 
 
@@ -29,8 +29,13 @@ def test_a_figure_without_values_is_left_out(results):
     comparison = results.comparison | {"by_target": []}
     unknown = results.alignments.assign(neff=np.nan)
     empty = dataclasses.replace(results, comparison=comparison, alignments=unknown)
-    for name in ("folding_paired", "folding_differences", "folding_memorisation", "data_depth"):
+    of_targets = ["paired", "differences", "memorisation", "controls", "errors", "maps"]
+    for name in ("data_depth", *(f"folding_{name}" for name in of_targets)):
         assert FIGURES[name](empty) is None
+        assert FIGURES[name](results) is not None
+    assert FIGURES["folding_adaptation"](results) is None  # test_time was not run
+    without_residues = dataclasses.replace(results, residues=results.residues.assign(plddt=np.nan))
+    assert FIGURES["folding_confidence"](without_residues) is not None
     contact_alone = dataclasses.replace(
         results, experiments=results.experiments[:2], comparisons=results.comparisons[:0]
     )

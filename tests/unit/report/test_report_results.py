@@ -7,7 +7,8 @@ import pytest
 from hardfold.contact.keys import BASELINES
 from hardfold.leakage import band
 from hardfold.report.bands import BANDS, by_band
-from hardfold.report.results import ResultsError, best, read_results
+from hardfold.report.reading import ResultsError
+from hardfold.report.results import best, read_results
 
 
 def test_everything_is_read_and_empty_fields_are_unknown(results):

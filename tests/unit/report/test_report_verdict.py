@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from hardfold.report.results import ResultsError
+from hardfold.report.reading import ResultsError
 from hardfold.report.verdict import compare_with_floor, criterion_verdict, floor_statement, stand_in_statement
 
 

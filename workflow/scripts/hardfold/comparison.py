@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from hardfold import tables
+from hardfold.alignment.diversity import NEFF_BANDS, neff_band
 from hardfold.arms import (
     ALIGNMENT,
     BASELINE,
@@ -27,6 +28,13 @@ from hardfold.statistics import bootstrap_interval, holm, smallest_p, wilcoxon, 
 FEW = 30  # targets of a class below which the comparison says so
 REACHED = (0.6, 0.7)  # TM-score
 IMPROVED_BY = 0.10  # TM-score
+# Arms compared with each other, first less second: what the alignment gives, what the right one does, what the right
+# structures do.
+PAIRINGS = [
+    ("disjoint_alignment", "disjoint"),
+    ("control_swapped_alignment", "disjoint_alignment"),
+    ("disjoint", SHUFFLED),
+]
 
 ARM_NOTES = {
     MEMORISATION: "Arm memorisation was trained on the targets themselves: it shows whether tuning can change a "
@@ -133,6 +141,30 @@ def _spread(paired, confidence, samples, seed):
     }
 
 
+def pairings(scores: pd.DataFrame, confidence: float, samples: int, seed: int) -> list[dict]:
+    """Of each of PAIRINGS whose arms are both scored: `summarise` of the TM-scores of `first` less those of `second`,
+    seed by seed, on the chains that both have; over all of them and by `band` of their alignments' Neff. p_holm is
+    over all these rows.
+    """
+    paired = by_target(scores).set_index("target")
+    depths = scores[(scores["arm"] == BASELINE) & (scores["unit"] == "chain")].set_index("target")["neff"]
+    bands = pd.to_numeric(depths).dropna().map(neff_band)
+    rows = []
+    for first, second in PAIRINGS:
+        pair = paired[paired["arm"] == first].join(paired[paired["arm"] == second]["seeds"], rsuffix="_second")
+        pair = pair.dropna(subset=["seeds_second"]).reset_index()
+        pair["seeds"] = [list(np.subtract(*values)) for values in zip(pair["seeds"], pair["seeds_second"], strict=True)]
+        pair["difference"], pair["baseline"] = pair["seeds"].map(np.mean), 0.0
+        for band in ("all", *NEFF_BANDS):
+            part = pair if band == "all" else pair[pair["target"].map(bands) == band]
+            if len(part):
+                row = {"first": first, "second": second, "band": band}
+                rows.append(row | summarise(part, confidence, samples, seed))
+    for row, adjusted in zip(rows, holm([row["p"] for row in rows]), strict=True):
+        row["p_holm"] = adjusted
+    return rows
+
+
 def _cells(paired: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
     """(arm, class) -> rows, class `all` first; a unit without a class is of `all` alone."""
     kinds = [kind for kind in sorted(paired["class"].unique()) if kind]
@@ -168,6 +200,7 @@ def compare(scores: pd.DataFrame, primary: Mapping, samples: int, seed: int) -> 
         "units": [
             {"arm": arm, "class": kind} | summarise_units(part, *settings) for (arm, kind), part in units.items()
         ],
+        "pairings": pairings(scores, *settings),
         "distribution": _distribution(paired, classes),
         "floor": {"mean": float(floor.mean()) if len(floor) else None, "n": len(floor)},
         "by_target": paired.to_dict("records"),
@@ -256,7 +289,7 @@ def leakage(audit: pd.DataFrame) -> dict:
 
 def compare_arms(scores: Path, audit: Path, output: Path, *, primary: Mapping, bootstrap: int, seed: int) -> None:
     """Write comparison.json from results/folding/scores.tsv, with `leakage` of results/splits/audit.tsv in it."""
-    table = tables.read(scores, ["target", "unit", "class", "arm", "seed", "tm", "in_baseline_training_period"])
+    table = tables.read(scores, ["target", "unit", "class", "arm", "seed", "tm", "neff", "in_baseline_training_period"])
     table = table.assign(tm=pd.to_numeric(table["tm"]), seed=table["seed"].astype(int))
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)  # a mean of nothing must not pass as a number

@@ -97,6 +97,24 @@ def read_targets(path: str | Path) -> pd.DataFrame:
     return table.sort_values("target", ignore_index=True)
 
 
+def read_reference_scores(path: str | Path | None) -> pd.DataFrame:
+    """Published TM-scores to stand beside the run's: target, unit (`chain`, or an evaluation unit), source (whose they
+    are), tm; no rows without a path. Raises TableError with the line at fault.
+    """
+    columns = ["target", "unit", "source", "tm"]
+    if not path:
+        return pd.DataFrame(columns=columns)
+    table, place = read(path, columns)[columns], f"{path}, line "
+    for column in ("target", "source"):
+        _refuse(table[column], table[column] == "", place, f"is no {column}")
+    _refuse(table["unit"], _unlike(r"chain|D[0-9]+", table["unit"]), place, "as unit is neither chain nor D1, D2 ...")
+    scores = pd.to_numeric(table["tm"], errors="coerce")
+    _refuse(table["tm"], ~scores.between(0, 1), place, "as tm is not a number from 0 to 1")
+    repeated = table.duplicated(["target", "unit", "source"])
+    _refuse(table["source"], repeated, place, "has two scores of one target and unit")
+    return table.assign(tm=scores)
+
+
 def parse_range(text: str) -> tuple[int, int] | None:
     """`5-120` (either end may be negative) -> (5, 120); empty -> None."""
     if not text:

@@ -95,11 +95,20 @@ def tm_score(model: np.ndarray, native: np.ndarray) -> float:
     Best superposition, d0 = 1.24 (n - 15)^(1/3) - 1.8 with floor 0.5, denominator n. TM-align's search is given the
     correspondence; without it, it would realign and inflate the score.
     """
+    return float(_tm_align(model, native).tm_norm_chain2)
+
+
+def tm_superposition(model: np.ndarray, native: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rotation (3, 3) and translation (3,) of `tm_score`'s best superposition: model @ rotation.T + translation."""
+    result = _tm_align(model, native)
+    return result.u, result.t
+
+
+def _tm_align(model, native):
     matched = np.isfinite(model).all(axis=1)
     gapped = "".join(np.where(matched, "A", "-"))
     whole = "A" * len(native)
-    result = tm_align(model[matched], native, "A" * int(matched.sum()), whole, alignment=[gapped, whole])
-    return float(result.tm_norm_chain2)
+    return tm_align(model[matched], native, "A" * int(matched.sum()), whole, alignment=[gapped, whole])
 
 
 def gdt_ts(model: np.ndarray, native: np.ndarray) -> float:
@@ -174,12 +183,25 @@ def lddt_ca(model: np.ndarray, native: np.ndarray) -> float:
     """lDDT of CA (Mariani et al. 2013): the share of the native's CA-CA distances below 15 angstrom that the model
     keeps within 0.5, 1, 2 and 4 angstrom, averaged over the four. Distances the model lacks are not kept.
     """
+    kept = _kept_distances(model, native)[1]
+    return float(kept.mean()) if len(kept) else 0.0
+
+
+def residue_lddt(model: np.ndarray, native: np.ndarray) -> np.ndarray:
+    """(n,) lDDT of each residue's own distances; NaN where the native has none below the radius."""
+    residue, kept = _kept_distances(model, native)
+    counts = np.bincount(residue, minlength=len(native))
+    return np.divide(
+        np.bincount(residue, kept, len(native)), counts, out=np.full(len(native), np.nan), where=counts > 0
+    )
+
+
+def _kept_distances(model, native):
+    """First residue of each distance of the native below the radius, and the share of thresholds that it is kept at."""
     distances = cdist(native, native)
     pairs = (distances < LDDT_RADIUS) & ~np.eye(len(native), dtype=bool)
     error = np.abs(cdist(model, model) - distances)[pairs]
-    if not len(error):
-        return 0.0
-    return float(np.mean([(error < threshold).mean() for threshold in LDDT_THRESHOLDS]))
+    return np.nonzero(pairs)[0], np.mean([error < threshold for threshold in LDDT_THRESHOLDS], axis=0)
 
 
 def random_walks(length: int, count: int, generator: np.random.Generator) -> np.ndarray:

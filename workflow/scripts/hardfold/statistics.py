@@ -5,8 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
 
 FEWEST = 6  # clusters: of fewer, resampling shows little more than the values themselves
+WILCOXON_EFFICIENCY = 3 / np.pi  # of the signed-rank test against the paired t test, normal differences (Pitman 1948)
 _DRAWN = 1000  # resamples in memory at a time
 
 
@@ -80,3 +82,18 @@ def wilson_interval(count: int, n: int, confidence: float = 0.95) -> tuple[float
 def holm(p_values: list[float]) -> list[float]:
     """p adjusted for all tests of the list (Holm 1979)."""
     return multipletests(p_values, method="holm")[1].tolist() if p_values else []
+
+
+def wilcoxon_power(effect: float, deviation: float, n: int, level: float = 0.05) -> float:
+    """How likely the two-sided signed-rank test of n differences with this standard deviation is to find a mean of
+    `effect`: the paired t test's power with n * 3 / pi differences (asymptotic relative efficiency, normal data).
+    """
+    pairs = n * WILCOXON_EFFICIENCY
+    standardised = min(abs(effect) / deviation, 20 / np.sqrt(pairs))  # beyond it the power is 1, and scipy's is NaN
+    return float(TTestPower().power(standardised, pairs, level))
+
+
+def detectable_effect(deviation: float, n: int, power: float = 0.8, level: float = 0.05) -> float:
+    """The mean that `wilcoxon_power` gives this power."""
+    solved = TTestPower().solve_power(nobs=n * WILCOXON_EFFICIENCY, alpha=level, power=power)
+    return float(solved * deviation)

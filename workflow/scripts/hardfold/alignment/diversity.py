@@ -3,6 +3,7 @@
 Measured in docs/benchmarks/alignments.md against one-hot matrix products and letters compared one by one.
 """
 
+import math
 import tempfile
 from pathlib import Path
 
@@ -11,12 +12,18 @@ import numpy as np
 from hardfold.alignment.formats import GAP, UNKNOWN, Alignment, read_a3m, write_a3m
 from hardfold.tools import run_tool
 
+NEFF_BANDS = {"<10": (0, 10), "10-30": (10, 30), "30-100": (30, 100), ">=100": (100, math.inf)}  # and their ends
 _BLOCK = 64, 2048  # rows compared with rows at a time: the words of one column stay in the processor's cache
 
 
 def neff(rows: np.ndarray, identity: float = 0.8) -> float:
     """Effective number of sequences of `rows` (N, L): the sum of their `weights`."""
     return float(weights(rows, identity).sum())
+
+
+def neff_band(neff: float) -> str:
+    """Band of NEFF_BANDS of an alignment of so many effective sequences."""
+    return next(band for band, (start, end) in NEFF_BANDS.items() if start <= neff < end)
 
 
 def weights(rows: np.ndarray, identity: float = 0.8) -> np.ndarray:

@@ -4,7 +4,6 @@ Intervals and tests are over the clusters of assignment.tsv: relatives are no in
 """
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from hardfold import tables
+from hardfold.alignment.diversity import NEFF_BANDS, neff_band
 from hardfold.config import effective
 from hardfold.contact.keys import BASELINES
 from hardfold.contact.score import METRICS
@@ -29,7 +29,6 @@ BY_BAND = [
     *(f"{key}{part}" for key in COMPARED for part in ("", "_low", "_high")),
 ]
 HELD_OUT = "held_out"  # test chains and targets together
-NEFF = {"<10": (0, 10), "10-30": (10, 30), "30-100": (30, 100), ">=100": (100, math.inf)}  # bands and their ends
 # Question -> options of which one at least must differ, and those that may differ with them.
 QUESTIONS = {
     "alignment": ({"use_msa"}, set()),
@@ -80,7 +79,7 @@ def collect_experiments(
     rows = [
         row | {"split": split, "by": by, "band": band}
         for split, part in splits.items()
-        for by, names in (("neff", NEFF), ("identity", BANDS))
+        for by, names in (("neff", NEFF_BANDS), ("identity", BANDS))
         for band in names
         for row in average(part[bands[by][part.index] == band], **drawn)
     ]
@@ -90,11 +89,6 @@ def collect_experiments(
 
 def _by_chain(path, chains):
     return tables.read(path, key="chain").set_index("chain").loc[chains]
-
-
-def neff_band(neff: float) -> str:
-    """Band of NEFF of an alignment of so many effective sequences."""
-    return next(band for band, (start, end) in NEFF.items() if start <= neff < end)
 
 
 def _json(path):

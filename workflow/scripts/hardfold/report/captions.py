@@ -15,10 +15,20 @@ CAPTIONS = {
         "TM-score by difficulty class",
         "Targets as dots, class means as bars with their value; the dotted line is the random-walk floor of the class.",
     ),
+    "folding_errors": (
+        "Error along the chain",
+        "Distance of each CA from the native's after the superposition of the best TM-score, for the targets of the "
+        "largest gain, the median and the largest loss of the primary arm. Gaps where the native is unresolved.",
+    ),
+    "folding_maps": (
+        "Predicted and true distances",
+        "CA–CA distances of the same targets, predicted above the diagonal and native below it (grey where "
+        "unresolved): the baseline in the upper row, one run of the primary arm in the lower.",
+    ),
     "folding_training": (
         "Course of fine-tuning",
         "Loss on training crops, loss and TM-score on validation chains against the optimiser step, "
-        "one line a seed. Step 0 is the untouched model.",
+        "one line a run: a seed, of leave_one_out a seed and fold. Step 0 is the untouched model.",
     ),
     "folding_losses": (
         "Loss components of the primary arm",
@@ -27,13 +37,23 @@ CAPTIONS = {
     ),
     "folding_confidence": (
         "Predicted confidence against measured lDDT",
-        "pLDDT (mean of the chain) against lDDT-CA before and after fine-tuning, one dot a target. "
-        "A calibrated model lies on the dashed line.",
+        "pLDDT against lDDT-CA before and after adaptation: dots are targets (means of the chain, over seeds), squares "
+        "the residues of all targets and seeds in bins of pLDDT. A calibrated model lies on the dashed line.",
     ),
     "folding_memorisation": (
         "Memorisation check: trained on the targets themselves",
         "As the paired figure, for an arm that was trained on the very targets it is scored on. "
         "It shows what the adapter can memorise and is no evidence of improvement.",
+    ),
+    "folding_controls": (
+        "Differences of arms that make no claim",
+        "As the distribution of differences, for controls, yardsticks and the oracle, which knows the natives.",
+    ),
+    "folding_adaptation": (
+        "Score against step of adaptation at test time",
+        "Change of TM-score and pLDDT from step 0, the untouched model, and perplexity of residues that the adaptation "
+        "never asks for; thin lines are targets. Right of the line, mean and interval of the steps chosen without the "
+        "native and, apart, of the oracle's, which are chosen with it.",
     ),
     "contact_differences": (
         "The questions, answered by paired differences",

@@ -9,10 +9,10 @@ import jinja2
 import markdown
 from markdown.extensions.toc import TocExtension
 
-from hardfold.report import answers, format, verdict
+from hardfold.report import answers, format, secondary, verdict
 from hardfold.report.captions import CAPTIONS
 from hardfold.report.results import Results, read_results
-from hardfold.report.tables import contact, data, folding, run, training
+from hardfold.report.tables import confidence, contact, data, folding, run, targets, test_time, training
 from hardfold.tables import whole_file
 
 TEMPLATES = jinja2.Environment(
@@ -42,7 +42,11 @@ def render_markdown(results: Results, figures: Path) -> str:
         format=format,
         verdict=verdict,
         answers=answers,
+        secondary=secondary,
         folding=folding,
+        targets=targets,
+        confidence=confidence,
+        test_time=test_time,
         training=training,
         contact=contact,
         data=data,
@@ -63,9 +67,11 @@ def render_html(text: str, figures: Path) -> str:
     return TEMPLATES.get_template("page.html.j2").render(title=title, contents=converter.toc, body=body)
 
 
-def write_report(root: Path, figures: Path, markdown_path: Path, html_path: Path) -> None:
-    """Read the results below `root`, write the report beside the folder of its figures."""
-    text = render_markdown(read_results(root), figures)
+def write_report(
+    root: Path, figures: Path, markdown_path: Path, html_path: Path, reference: Path | None = None
+) -> None:
+    """Read the results below `root` and the table of published scores; write the report beside its figures."""
+    text = render_markdown(read_results(root, reference), figures)
     for path, content in ((markdown_path, text), (html_path, render_html(text, figures))):
         with whole_file(path) as temporary:
             temporary.write_text(content, encoding="utf-8")

@@ -1,36 +1,32 @@
 """Everything the report says, read from results/ into one typed object; a file that lacks something is named."""
 
-import json
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from hardfold import tables
-from hardfold.arms import OFF_HEADLINE, finetuning_runs
+from hardfold.arms import MEMORISATION, OFF_HEADLINE, TEST_TIME, finetuning_runs, prediction_runs
 from hardfold.config import pretrained_models, resolve_experiments
 from hardfold.contact.score import METRICS
+from hardfold.inputs import read_reference_scores
 from hardfold.leakage import SCORED
+from hardfold.report.folding_results import (
+    Adaptation,
+    Tuning,
+    read_adaptation,
+    read_comparison,
+    read_residues,
+    read_tuning,
+)
+from hardfold.report.reading import ResultsError, present, read_json, read_table, require
+from hardfold.statistics import smallest_p
+from hardfold.tables import TableError
 
 TASKS = ["contact", "distance", "angle"]
 SECTION_KEYS = {"proteins", "pairs_unseen", "metrics", "by_protein", "curves", "reliability", "distance_error"}
 # The models inside the repository; weights from here are small stand-ins, whatever their architecture.
 EMBEDDED_FOLDER = "resources/models"
-
-COMPARISON_KEYS = {
-    "primary": {"arm", "class", "n", "mean", "median", "low", "high", "p", "p_method", "confidence"}
-    | {"min_improvement", "criterion", "met"},
-    "secondary": {"arm", "class", "n", "mean", "median", "low", "high", "p", "p_holm", "improved", "improved_low"}
-    | {"improved_high", "worst"},
-    "distribution": {"arm", "class", "n", "mean_tm", "median_tm", "reach_0.6", "reach_0.7", "improved_by_0.10"},
-    "by_target": {"target", "class", "arm", "tm", "baseline", "difference", "seeds"},
-}
-
-
-class ResultsError(ValueError):
-    """A result file that is absent, incomplete or contradicts itself; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -61,17 +57,8 @@ class Experiment:
 
 
 @dataclass(frozen=True)
-class Tuning:
-    """One fine-tuning run of the folding model."""
-
-    arm: str  # `leave_one_out/fold1` of leave_one_out
-    seed: int
-    training: dict
-    history: pd.DataFrame
-
-
-@dataclass(frozen=True)
 class Results:
+    root: Path
     provenance: dict
     chains: pd.DataFrame  # QC, one row an input chain or target
     alignments: pd.DataFrame
@@ -85,7 +72,10 @@ class Results:
     baselines: list[Baseline]
     scores: pd.DataFrame
     comparison: dict
+    residues: pd.DataFrame  # by arm and seed: position, error, lddt, plddt
     tunings: list[Tuning]
+    adaptations: list[Adaptation]
+    reference: pd.DataFrame  # published scores: target, unit, source, tm
     weights: list[dict]
 
     @property
@@ -102,8 +92,18 @@ class Results:
         return [arm for arm in self.config["folding"]["arms"] if arm not in OFF_HEADLINE]
 
     @property
+    def controls(self) -> list[str]:
+        """Arms that make no claim, but for memorisation, which has a section of its own."""
+        return [arm for arm in self.config["folding"]["arms"] if arm in OFF_HEADLINE - {MEMORISATION}]
+
+    @property
     def best(self) -> Experiment | None:
         return best(self.experiments)
+
+    @property
+    def cannot_test(self) -> bool:
+        """Too few targets for the primary endpoint's test to succeed, whatever the scores: case studies."""
+        return smallest_p(self.primary["n"]) > 1 - self.primary["confidence"]
 
     @property
     def stand_ins(self) -> list[str]:
@@ -113,6 +113,22 @@ class Results:
     def classes(self) -> list[str]:
         """Classes of the targets; their units have classes of their own."""
         return sorted(set(self.scores["class"][self.scores["unit"] == "chain"]))
+
+    def native(self, target: str) -> Path:
+        return self.root / f"targets/{target}.cif"
+
+    def prediction(self, arm: str, seed: int, target: str) -> Path:
+        return self.root / f"folding/{arm}/seed{seed}/{target}.cif"
+
+    def entry(self, arm: str, group: str = "all") -> dict | None:
+        """The comparison of an arm with the baseline over a class."""
+        return next((e for e in self.comparison["secondary"] if (e["arm"], e["class"]) == (arm, group)), None)
+
+    def by_target(self, arm: str) -> pd.DataFrame:
+        """TM-scores of an arm's chains beside the baseline's: target, class, arm, tm, baseline, difference, seeds."""
+        columns = ["target", "class", "arm", "tm", "baseline", "difference", "seeds"]
+        table = pd.DataFrame(self.comparison["by_target"], columns=columns)
+        return table[table["arm"] == arm]
 
     def chain_scores(self, arm: str) -> pd.DataFrame:
         """Scores of whole chains by target, the mean over seeds."""
@@ -128,42 +144,48 @@ def best(experiments: list[Experiment]) -> Experiment | None:
     return max(known, key=lambda one: one.validation_roc_auc, default=None)
 
 
-def read_results(root: Path) -> Results:
-    """Read and check every file below `root` that the report rests on; ResultsError names the first one at fault.
+def read_results(root: Path, reference: Path | None = None) -> Results:
+    """Read and check every file below `root` that the report rests on, and `reference`, published scores (see
+    `read_reference_scores`); ResultsError names the first one at fault.
 
     The configuration in provenance.json says which experiments, arms and seeds belong to the run.
     """
     root = Path(root)
-    provenance = _json(
+    provenance = read_json(
         root / "provenance.json", {"config", "packages", "tools", "inputs", "host", "written", "commit", "modified"}
     )
     config = provenance["config"]
     experiments = resolve_experiments(config)
     metrics = {
-        split: _table(root / f"experiments/{name}.tsv", ["experiment"], ["proteins", *_with_ends(METRICS)])
+        split: read_table(root / f"experiments/{name}.tsv", ["experiment"], ["proteins", *_with_ends(METRICS)])
         for split, name in zip(SCORED, ["summary", "targets"], strict=True)
     }
+    try:
+        published = read_reference_scores(reference)
+    except TableError as fault:
+        raise ResultsError(str(fault)) from None
     return Results(
+        root=root,
         provenance=provenance,
-        chains=_table(
+        chains=read_table(
             root / "structures/qc.tsv",
             ["chain", "source", "status", "reason", "method", "release_date", "checks_not_possible"],
             ["length", "resolved", "resolution"],
         ),
-        alignments=_table(
+        alignments=read_table(
             root / "alignments/summary.tsv",
             ["chain", "tool", "database", "status", "reason"],
             ["rows", "neff", "seconds"],
         ),
-        assignment=_table(root / "splits/assignment.tsv", ["chain", "cluster", "split"]),
-        audit=_table(
+        assignment=read_table(root / "splits/assignment.tsv", ["chain", "cluster", "split"]),
+        audit=read_table(
             root / "splits/audit.tsv",
             ["chain", "split", "nearest_training", "dropped_for_it", "nearest_kept", "date_barrier", "same_entry"],
             ["identity", "identity_kept"],
         ),
-        test_set=_file(root / "dataset/test.h5"),
+        test_set=present(root / "dataset/test.h5"),
         metrics={split: table.set_index("experiment") for split, table in metrics.items()},
-        comparisons=_table(
+        comparisons=read_table(
             root / "experiments/comparisons.tsv",
             ["question", "first", "second", "split", "metric"],
             [
@@ -179,7 +201,7 @@ def read_results(root: Path) -> Results:
                 "p_least",
             ],
         ),
-        bands=_table(
+        bands=read_table(
             root / "experiments/bands.tsv",
             ["experiment", "split", "by", "band"],
             ["proteins", *_with_ends(["roc_auc", "pr_auc", "p_at_l_long"])],
@@ -190,54 +212,26 @@ def read_results(root: Path) -> Results:
             for name in metrics["test"]["experiment"]
             if name not in experiments
         ],
-        scores=_table(
+        scores=read_table(
             root / "folding/scores.tsv",
             ["target", "unit", "class", "arm", "in_baseline_training_period"],
             ["seed", "residues", "tm", "gdt_ts", "lddt", "rmsd", "plddt", "neff", "nearest_training_identity"],
         ),
-        comparison=_comparison(root / "folding/comparison.json"),
+        comparison=read_comparison(root / "folding/comparison.json"),
+        residues=pd.concat([read_residues(root, arm, seed) for arm, seed in prediction_runs(config["folding"])]),
         tunings=[
-            _tuning(root / f"folding/{arm}/seed{seed}", arm, seed) for arm, seed in finetuning_runs(config["folding"])
+            read_tuning(root / f"folding/{arm}/seed{seed}", arm, seed)
+            for arm, seed in finetuning_runs(config["folding"])
         ],
+        adaptations=[read_adaptation(root, config["folding"], seed) for seed in config["folding"]["seeds"]]
+        if TEST_TIME in config["folding"]["arms"]
+        else [],
+        reference=published,
         weights=[
-            _json(root / "weights" / name / "weights.json", {"name", "source", "files"})
+            read_json(root / "weights" / name / "weights.json", {"name", "source", "files"})
             for name in pretrained_models(config)
         ],
     )
-
-
-def _file(path: Path) -> Path:
-    if not path.is_file():
-        raise ResultsError(f"{path}: no such file")
-    return path
-
-
-def _json(path: Path, required: Iterable[str]) -> dict:
-    try:
-        content = json.loads(_file(path).read_text())
-    except json.JSONDecodeError as fault:
-        raise ResultsError(f"{path}: not JSON ({fault})") from None
-    _require(path, content, required)
-    return content
-
-
-def _require(path: Path, content: dict, required: Iterable[str], where: str = "") -> None:
-    if missing := sorted(set(required) - set(content)):
-        raise ResultsError(f"{path}: {where}{', '.join(missing)} missing")
-
-
-def _table(path: Path, text: Iterable[str], numbers: Iterable[str] = (), separator: str = "\t") -> pd.DataFrame:
-    """A table whose `numbers` columns are floats (NaN where empty)."""
-    try:
-        table = tables.read(path, [*text, *numbers]) if separator == "\t" else _comma_separated(path, numbers)
-    except tables.TableError as fault:
-        raise ResultsError(str(fault)) from None
-    for column in numbers:
-        values = pd.to_numeric(table[column].replace("", None), errors="coerce")
-        if len(wrong := table[column][values.isna() & (table[column] != "")]):
-            raise ResultsError(f"{path}: column {column} holds {wrong.iloc[0]!r}, which is no number")
-        table[column] = values.astype(float)
-    return table
 
 
 def _with_ends(metrics: list[str]) -> list[str]:
@@ -245,55 +239,23 @@ def _with_ends(metrics: list[str]) -> list[str]:
     return [f"{name}{part}" for name in metrics for part in ("", "_low", "_high")]
 
 
-def _comma_separated(path: Path, required: Iterable[str]) -> pd.DataFrame:
-    table = pd.read_csv(_file(path), dtype=str, keep_default_na=False)
-    _require(path, dict.fromkeys(table.columns), required, "column ")
-    return table
-
-
 def _experiment(folder: Path, name: str, options: dict) -> Experiment:
     parts = [f"{split}_{part}" for split in ("train", "validation") for part in ("loss", "contact", "distance")]
     return Experiment(
         name=name,
         options=options,
-        training=_json(
+        training=read_json(
             folder / "training.json",
             {"seconds", "epochs", "steps", "best_epoch", "peak_memory_mb", "parameters", "checkpoint_chains"},
         ),
-        history=_table(folder / "history.csv", [], ["epoch", "learning_rate", *parts, "validation_roc_auc"], ","),
+        history=read_table(folder / "history.csv", [], ["epoch", "learning_rate", *parts, "validation_roc_auc"], ","),
         metrics=_metrics(folder / "metrics.json"),
-        predictions=_file(folder / "predictions.h5"),
+        predictions=present(folder / "predictions.h5"),
     )
 
 
 def _metrics(path: Path) -> dict:
-    content = _json(path, {"threshold", *SCORED})
+    content = read_json(path, {"threshold", *SCORED})
     for split in SCORED:
-        _require(path, content[split], SECTION_KEYS, f"{split}: ")
-    return content
-
-
-def _tuning(folder: Path, arm: str, seed: int) -> Tuning:
-    parts = ["loss", "fape", "confidence", "contact"]
-    validation = [f"validation_{part}" for part in [*parts, "tm", "lddt"]]
-    return Tuning(
-        arm=arm,
-        seed=seed,
-        training=_json(
-            folder / "training.json",
-            {"steps", "learning_rate", "trainable_parameters", "total_parameters", "adapted_modules", "seconds"}
-            | {"peak_memory_mb", "tokens_per_second", "chains", "step0_max_difference", "convergence"},
-        ),
-        history=_table(
-            folder / "history.csv", [], ["step", "learning_rate", *parts, "gradient_norm", *validation], ","
-        ),
-    )
-
-
-def _comparison(path: Path) -> dict:
-    content = _json(path, {*COMPARISON_KEYS, "floor", "notes"})
-    for section, keys in COMPARISON_KEYS.items():
-        entries = [content[section]] if isinstance(content[section], dict) else content[section]
-        for entry in entries:
-            _require(path, entry, keys, f"{section}: ")
+        require(path, content[split], SECTION_KEYS, f"{split}: ")
     return content

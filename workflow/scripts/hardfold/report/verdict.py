@@ -4,8 +4,11 @@ from dataclasses import dataclass
 
 from hardfold.arms import FLOOR
 from hardfold.report.format import count, interval, number, p_value, percent, words
-from hardfold.report.results import Results, ResultsError
-from hardfold.statistics import bootstrap_interval, smallest_p
+from hardfold.report.reading import ResultsError
+from hardfold.report.results import Results
+from hardfold.statistics import bootstrap_interval, detectable_effect, smallest_p, wilcoxon_power
+
+POWER = 0.8  # of the least effect that is named
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,28 @@ def evidence(entry: dict) -> str:
 def cannot_reject(n: int, confidence: float) -> bool:
     """Whether even the smallest exact p for `n` pairs is above the test's level."""
     return smallest_p(n) > 1 - confidence
+
+
+def power_statement(results: Results) -> str:
+    """What the primary endpoint's test could have found, with the spread of the differences as measured."""
+    primary = results.primary
+    rows = results.by_target(primary["arm"])
+    if primary["class"] != "all":
+        rows = rows[rows["class"] == primary["class"]]
+    deviation, n, level = rows["difference"].std(), primary["n"], 1 - primary["confidence"]
+    if cannot_reject(n, primary["confidence"]):
+        return f"Power: none. With n = {count(n)} no test of the primary endpoint can succeed, whatever the effect."
+    if rows["difference"].nunique() < 2:
+        return f"Power: not known. The differences of the n = {count(n)} targets do not vary."
+    asked = primary["min_improvement"]
+    power = wilcoxon_power(asked, deviation, n, level)
+    return (
+        f"Power: n = {count(n)} targets, whose differences have a standard deviation of {number(deviation)}. A "
+        f"two-sided signed-rank test at {percent(level)} finds a true mean difference of "
+        f"{number(detectable_effect(deviation, n, POWER, level))} with a probability of {percent(POWER)}, one of "
+        f"{number(asked)}, which the criterion asks for, with {'more than 99 %' if power > 0.99 else percent(power)}. "
+        "Smaller effects may have been missed."
+    )
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hardfold.report.figures import contact, data, folding, maps
+from hardfold.report.figures import contact, data, folding, maps, structures, tuning
 from hardfold.report.figures.style import save, with_style
 from hardfold.report.results import Results, read_results
 
@@ -10,10 +10,14 @@ FIGURES = {
     "folding_paired": folding.paired,
     "folding_differences": folding.differences,
     "folding_classes": folding.classes,
-    "folding_training": folding.training,
-    "folding_losses": folding.losses,
-    "folding_confidence": folding.confidence,
+    "folding_errors": structures.errors,
+    "folding_maps": structures.maps,
+    "folding_training": tuning.training,
+    "folding_losses": tuning.losses,
+    "folding_confidence": structures.confidence,
     "folding_memorisation": folding.memorisation,
+    "folding_controls": folding.controls,
+    "folding_adaptation": tuning.adaptation,
     "contact_differences": contact.differences,
     "contact_precision": contact.precision,
     "contact_curves": contact.curves,

@@ -3,7 +3,8 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from hardfold.contact.collect import HELD_OUT, NEFF
+from hardfold.alignment.diversity import NEFF_BANDS
+from hardfold.contact.collect import HELD_OUT
 from hardfold.leakage import SCORED
 from hardfold.report.answers import HIGHER, LOWER, METRIC_LABELS, WORDINGS, compared, judge
 from hardfold.report.designs import LOSSES
@@ -143,7 +144,7 @@ def depth(results: Results) -> Figure | None:
             axis.scatter(x.clip(1), y, s=12, linewidth=0.8, color=colour if split == "test" else "white",
                          edgecolor=colour, alpha=0.7, clip_on=False, zorder=3)  # fmt: skip
         for row in bands[bands["experiment"] == one.name].to_dict("records"):
-            left, end = np.clip(NEFF[row["band"]], 1, right)  # a log scale has no 0
+            left, end = np.clip(NEFF_BANDS[row["band"]], 1, right)  # a log scale has no 0
             axis.fill_between([left, end], row["p_at_l_long_low"], row["p_at_l_long_high"], color=PALE, zorder=0)
             axis.hlines(row["p_at_l_long"], left, end, color=colour, linewidth=2.2)
         axis.set(xscale="log", title=f"{one.name} (n = {len(proteins[one.name])})", xlabel="Neff (log scale)")

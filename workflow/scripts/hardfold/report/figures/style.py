@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from hardfold.arms import MEMORISATION
 from hardfold.tables import whole_file
 
 WIDTH = 7.2  # inches
@@ -15,7 +16,7 @@ DPI = 160
 
 # Okabe and Ito's palette, safe for the colour blind; greys for what others are compared with.
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
-OLIVE = "#999933"  # Tol's muted palette
+OLIVE, BROWN, WINE = "#999933", "#8C564B", "#882255"  # OLIVE and WINE of Tol's muted palette
 CYCLE = [BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, OLIVE]
 INK, GREY, PALE = "#222222", "#8A8A8A", "#D9D9D9"
 
@@ -47,9 +48,9 @@ STYLE = {
 
 
 def arm_colours(arms: list[str]) -> dict[str, str]:
-    """Arm -> colour: vermilion is kept for memorisation, grey for the baseline."""
-    rest = iter([BLUE, GREEN, ORANGE, PURPLE, SKY] * len(arms))
-    return {"baseline": GREY} | {arm: VERMILION if arm == "memorisation" else next(rest) for arm in arms}
+    """Arm -> colour, by its place: vermilion is kept for memorisation, grey for the baseline."""
+    rest = iter([BLUE, GREEN, ORANGE, PURPLE, SKY, OLIVE, BROWN, WINE] * len(arms))
+    return {"baseline": GREY} | {arm: VERMILION if arm == MEMORISATION else next(rest) for arm in arms}
 
 
 def experiment_colours(names: list[str]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Tables of the contact experiments."""
 
-from hardfold.contact.collect import HELD_OUT, NEFF
+from hardfold.alignment.diversity import NEFF_BANDS
+from hardfold.contact.collect import HELD_OUT
 from hardfold.report.answers import METRIC_LABELS, WORDINGS, compared, difference
 from hardfold.report.bands import BANDS
 from hardfold.report.designs import alignment_model, losses
@@ -152,7 +153,7 @@ def by_band(results: Results, by: str, metric: str) -> str:
     """A metric on all held-out proteins, in bands of alignment depth or of identity to the nearest training chain."""
     table = results.bands[(results.bands["by"] == by) & (results.bands["split"] == HELD_OUT)]
     present = set(table["band"])
-    names = [name for name in {"neff": NEFF, "identity": BANDS}[by] if name in present]
+    names = [name for name in {"neff": NEFF_BANDS, "identity": BANDS}[by] if name in present]
     sizes = {name: words(sorted({count(n) for n in table["proteins"][table["band"] == name]})) for name in names}
     cells = table.set_index(["experiment", "band"])
     rows = []

@@ -58,7 +58,7 @@ def limits(results: Results) -> list[str]:
         items.append(verdict.stand_in_statement(results))
     if results.config["inputs"]["targets"].startswith("resources/demo/"):
         items.append("The targets are embedded demonstration chains. They are no CASP targets.")
-    items += results.comparison["notes"]
+    items += [verdict.power_statement(results), *results.comparison["notes"]]
     met, runs = converged(results)
     if met < runs:
         items.append(

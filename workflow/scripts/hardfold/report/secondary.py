@@ -1,0 +1,129 @@
+"""What the secondary arms, the controls and the arms' comparison with each other allow to be said."""
+
+from hardfold.arms import NEAREST, ORACLE, SHUFFLED, TEST_TIME
+from hardfold.report import verdict
+from hardfold.report.answers import HIGHER, LOWER, UNCLEAR, UNKNOWN, judge
+from hardfold.report.format import count, interval, number, p_value, percent, scientific
+from hardfold.report.results import Results
+
+ALIGNMENT, SWAPPED = "disjoint_alignment", "control_swapped_alignment"
+RIGHT_STRUCTURES = ("disjoint", SHUFFLED)
+BY_ALIGNMENT = [(ALIGNMENT, "disjoint"), (SWAPPED, ALIGNMENT)]
+
+
+def statements(results: Results) -> list[str]:
+    """A sentence for each arm of the headline but the primary one."""
+    said = {
+        HIGHER: "higher than the baseline",
+        LOWER: "lower than the baseline",
+        UNCLEAR: "not told apart from the baseline",
+        UNKNOWN: "too few targets to judge",
+    }
+    entries = [results.entry(arm) for arm in results.headline_arms if arm != results.primary["arm"]]
+    return [f"Arm `{entry['arm']}` (secondary): {said[judge(entry)]}; {figures(entry)}." for entry in entries if entry]
+
+
+def figures(row: dict) -> str:
+    """`mean difference +0.012 [...], n = 43 targets, p = 0.2`, with p adjusted where it belongs to a family."""
+    p, label = (row["p"], "p") if row["p_holm"] is None else (row["p_holm"], "p (Holm)")
+    shown = p_value(p)
+    spread = interval(row["mean"], row["low"], row["high"], signed=True)
+    return f"mean difference {spread}, n = {count(row['n'])}, {label} {shown if shown[0] == '<' else f'= {shown}'}"
+
+
+def pairing(results: Results, first: str, second: str, band: str = "all") -> dict | None:
+    rows = results.comparison["pairings"]
+    return next((r for r in rows if (r["first"], r["second"], r["band"]) == (first, second, band)), None)
+
+
+def controls(results: Results) -> list[str]:
+    """A statement for each control that was run, chosen by its figures."""
+    said = [_step0(results), verdict.floor_statement(results)]
+    said += [_shuffled(results), _swapped(results), _nearest(results)]
+    return [statement for statement in said if statement]
+
+
+def _step0(results: Results) -> str:
+    """How far untrained adapters move atoms."""
+    records = [run.training for run in results.tunings] + [run.record for run in results.adaptations]
+    if not records:
+        return ""
+    shifts = [record["step0_max_difference"] for record in records]
+    moved = sum(shift > 0 for shift in shifts)
+    if not moved:
+        return f"**Step 0** equals the untouched model bit for bit in all {len(shifts)} runs."
+    return (
+        f"**Step 0** differs from the untouched model in {moved} of {len(shifts)} runs, by {scientific(max(shifts))} Å "
+        "of an atom at most."
+    )
+
+
+def _shuffled(results: Results) -> str:
+    entry, rest = results.entry(SHUFFLED), pairing(results, *RIGHT_STRUCTURES)
+    if entry is None:
+        return ""
+    gained = {
+        HIGHER: "it scores higher than the baseline, though it was taught no structure of its own sequences: a gain of "
+        "that size is no knowledge of how sequences fold",
+        LOWER: "it scores lower than the baseline, as training on wrong structures should",
+    }.get(judge(entry), "it is not told apart from the baseline")
+    text = f"**Shuffled labels** (`{SHUFFLED}`): {gained}; {figures(entry)}."
+    if rest is None:
+        return text
+    apart = {
+        HIGHER: "The right structures give more than the wrong ones",
+        LOWER: "The right structures give less than the wrong ones",
+    }.get(judge(rest), "The right structures are not told apart from the wrong ones")
+    return f"{text} {apart}: `disjoint` less this control, {figures(rest)}."
+
+
+def _swapped(results: Results) -> str:
+    row = pairing(results, SWAPPED, ALIGNMENT)
+    if row is None:
+        return ""
+    found = {
+        HIGHER: "another target's alignment scores higher than the target's own: what the adapter gains is not read "
+        "from the alignment",
+        LOWER: "another target's alignment scores lower than the target's own, as it should where the adapter reads it",
+    }.get(judge(row), "another target's alignment is not told apart from the target's own")
+    return f"**Swapped alignments** (`{SWAPPED}` less `{ALIGNMENT}`): {found}; {figures(row)}."
+
+
+def _nearest(results: Results) -> str:
+    entry = results.entry(NEAREST)
+    if entry is None:
+        return ""
+    found = {
+        HIGHER: "copying the nearest training chain's structure scores higher than the baseline",
+        LOWER: "copying the nearest training chain's structure scores lower than the baseline",
+    }.get(judge(entry), "copying the nearest training chain's structure is not told apart from the baseline")
+    return f"**Nearest training chain** (`{NEAREST}`): where there is one, {found}; {figures(entry)}."
+
+
+def alignment_statement(results: Results) -> str:
+    """Whether reading alignments helps; empty where the arm was not run."""
+    row = pairing(results, ALIGNMENT, "disjoint")
+    if row is None:
+        return ""
+    found = {
+        HIGHER: "Reading the alignment helps",
+        LOWER: "Reading the alignment lowers the scores",
+    }.get(judge(row), "Reading the alignment is not told apart from not reading it")
+    return f"**{found}** (`{ALIGNMENT}` less `disjoint`): {figures(row)}."
+
+
+def adaptation_statement(results: Results) -> str:
+    """What adapting to the target's own sequence gives, how often step 0 was chosen, and what the oracle adds."""
+    chosen = [run.steps[run.steps["chosen"] == "yes"] for run in results.adaptations]
+    untouched = sum((rows["step"] == 0).sum() for rows in chosen) / sum(map(len, chosen))
+    entry, oracle = results.entry(TEST_TIME), results.entry(ORACLE)
+    text = (
+        f"By `{results.config['folding'][TEST_TIME]['choose_by']}` the untouched model, step 0, was chosen in "
+        f"{percent(untouched)} of cases; the steps chosen score {figures(entry)}."
+    )
+    if oracle is None:
+        return text
+    return (
+        f"{text} The oracle, which looks at the native, scores {number(oracle['mean'], signed=True)}: the best that "
+        "any choice among these steps could give, above the baseline by its making, and no result."
+    )
