@@ -130,11 +130,11 @@ def prediction_adapters(wildcards):
 
 
 def pretraining_inputs(wildcards):
-    """What a model of config/pretraining.yaml learns from: the data, and alignments or a trained stem."""
-    settings = config["pretraining"]["models"][wildcards.model]
-    inputs = {"data": "results/pretraining/data.h5"}
+    """What a model of the preset learns from: the data, and alignments or a trained stem."""
+    settings = PRESET["models"][wildcards.model]
+    inputs = {"data": "results/pretraining/data"}
     if settings["kind"] == "alignment":
-        inputs["alignments"] = "results/pretraining/alignments.h5"
+        inputs["alignments"] = "results/pretraining/alignments"
     if settings["kind"] == "folding":
         inputs["stem"] = f"results/pretraining/runs/{settings['stem']}"
     return inputs
