@@ -8,6 +8,7 @@ import torch
 
 from hardfold import backbones
 from hardfold.folding.finetune import digest
+from hardfold.folding.fused import fuse
 from hardfold.folding.model import (
     build_model,
     checkpoint_blocks,
@@ -122,6 +123,7 @@ def train_folding_model(
     identity |= {"data": [digest(part.chains) for part in crops], "code": library_hashes("pretraining.folding")}
     last = resume_point(state, identity)
     place(model, device(), half_stem=False)
+    fuse(model)
     if settings["activation_checkpointing"]:
         checkpoint_blocks(model)
     if settings["precision"] == "bf16-mixed":

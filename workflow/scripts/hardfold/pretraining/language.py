@@ -3,12 +3,15 @@
 import logging
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import esm
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn import functional
 from transformers import EsmConfig, EsmForMaskedLM
 
 from hardfold import backbones
@@ -35,14 +38,9 @@ def train_sequence_model(
     """
     seed_everything(seed, threads)
     model, alphabet = backbones.build_esm2(settings["layers"], settings["dim"], settings["heads"])
-    fast = EsmForMaskedLM(_transformers_config(model))
-    fast.load_state_dict(backbones.to_transformers(model.state_dict()), strict=False)
-    fast.esm.contact_head.requires_grad_(False)  # fitted afterwards
+    fused, logits = fused_model(model, alphabet)
     sequences, clusters = load_sequences(data, "train")
     held_out, _ = load_sequences(data, "validation")
-
-    def logits(tokens):
-        return fast(tokens, attention_mask=tokens.ne(alphabet.padding_idx)).logits
 
     cut = cut_sequence(settings["crop"], alphabet)
     lengths = np.array([len(sequence) for sequence in sequences])
@@ -50,9 +48,9 @@ def train_sequence_model(
         lengths, clusters, settings["steps"], crop=settings["crop"], residues=settings["tokens"], seed=seed
     )
     batches = MaskedBatches(sequences, plan, cut, alphabet, seed)
-    report = _train(fast, logits, batches, held_out, folder, state, name, settings, data)
+    report = _train(fused, logits, batches, held_out, folder, state, name, settings, data)
     if rank() == 0:
-        model.load_state_dict(backbones.from_transformers(fast.state_dict()), strict=False)
+        model.load_state_dict(backbones.from_transformers(fused.state_dict()), strict=False)
         report["clusters"] = len(np.unique(clusters))
         report["unigram_perplexity"] = unigram_perplexity(Counter("".join(sequences)), held_out)
         report["contacts"] = fit_contact_head(model.eval(), alphabet, data, settings["regression_chains"])
@@ -125,6 +123,21 @@ def _save(model, folder, state, name, report):
     write_json(folder / "training.json", report)
     # The run is complete: one that is forced starts anew.
     Path(state, LAST).unlink()
+
+
+def fused_model(model: esm.ESM2, alphabet: esm.Alphabet) -> tuple[EsmForMaskedLM, Callable[[Tensor], Tensor]]:
+    """The same weights as transformers' EsmForMaskedLM, attention and GELU fused, and its function tokens -> logits."""
+    fused = EsmForMaskedLM(_transformers_config(model))
+    fused.load_state_dict(backbones.to_transformers(model.state_dict()), strict=False)
+    fused.esm.contact_head.requires_grad_(False)  # fitted afterwards
+    for layer in fused.esm.encoder.layer:
+        layer.intermediate.forward = partial(_widen, layer.intermediate.dense)
+    return fused, lambda tokens: fused(tokens, attention_mask=tokens.ne(alphabet.padding_idx)).logits
+
+
+def _widen(dense, states):
+    # The library's own GELU is the same function in five passes over the widest tensors.
+    return functional.gelu(dense(states))
 
 
 def _transformers_config(model: esm.ESM2) -> EsmConfig:
