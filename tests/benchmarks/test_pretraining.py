@@ -57,8 +57,9 @@ def test_language_model_against_fair_esm(size):
     rows = []
     for length, batch in ((128, 8), (512, 2)) if not torch.cuda.is_available() else ((128, 256), (512, 128)):
         model, alphabet = backbones.build_esm2(*size)
-        fused, logits = fused_model(model, alphabet)
-        model, fused = model.to(device()), fused.to(device())
+        models = {reduced: fused_model(model, alphabet, length, reduced) for reduced in (False, True)}
+        for part in (model, models[False][0], models[True][0]):
+            part.to(device())
         converted = alphabet.get_batch_converter()([("a", random_sequence(length)) for _ in range(batch)])[2]
         tokens, target = mask_tokens(converted, alphabet, torch.Generator().manual_seed(1))
         tokens, target = tokens.to(device()), target.to(device())
@@ -70,17 +71,19 @@ def test_language_model_against_fair_esm(size):
             found[name] = functional.cross_entropy(output.float().flatten(0, 1), target.flatten())
             found[name].backward()
 
-        kinds = {"fair-esm": lambda tokens, model=model: model(tokens)["logits"], "fused": logits}
-        sides = {
-            f"{kind}{', bf16' * reduced}": partial(step, f"{kind}{', bf16' * reduced}", compute, reduced)
-            for reduced in (False, True)
-            for kind, compute in kinds.items()
-        }
+        sides = {}
+        for reduced, (_, logits) in models.items():
+            for kind, compute in {
+                "fair-esm": lambda tokens, model=model: model(tokens)["logits"],
+                "fused": logits,
+            }.items():
+                name = f"{kind}, bf16" if reduced else kind
+                sides[name] = partial(step, name, compute, reduced)
         best = seconds(sides)
         assert abs(found["fused"].item() - found["fair-esm"].item()) < 1e-4
         speed = {name: converted.numel() / value for name, value in best.items()}
         # 6 operations a weight and token, forward and backward, and those of attention (Kaplan et al. 2020).
-        work = 6 * sum(p.numel() for p in fused.parameters()) + 12 * size[0] * size[1] * length
+        work = 6 * sum(p.numel() for p in model.parameters()) + 12 * size[0] * size[1] * length
         peak = f"{speed['fused, bf16'] * work / PEAK_H100:.1%}" if torch.cuda.is_available() else ""
         ratios = [speed["fused"] / speed["fair-esm"], speed["fused, bf16"] / speed["fair-esm"]]
         rows.append([length, batch, *(f"{speed[name]:.0f}" for name in sides), *(f"{r:.2f}" for r in ratios), peak])
@@ -138,7 +141,7 @@ def test_whole_model_folds_alike():
 def test_data_are_no_limit():
     """Crops, padding and masking of a batch against the step that it feeds, one process."""
     model, alphabet = backbones.build_esm2(6, 160, 5)
-    fused, logits = fused_model(model, alphabet)
+    fused, logits = fused_model(model, alphabet, 126, True)
     fused.to(device())
     lengths = np.random.default_rng(1).integers(50, 600, 5000)
     records = [random_sequence(length) for length in lengths]
@@ -147,7 +150,9 @@ def test_data_are_no_limit():
 
     def train():
         tokens, target = (part.to(device()) for part in batches[4])
-        functional.cross_entropy(logits(tokens).flatten(0, 1), target.flatten()).backward()
+        with torch.autocast(device().type, torch.bfloat16):
+            output = logits(tokens)
+        functional.cross_entropy(output.float().flatten(0, 1), target.flatten()).backward()
 
     best = seconds({"batch": lambda: batches[4], "step": train}, 3)
     real = np.mean([(batches[number][0] != alphabet.padding_idx).float().mean().item() for number in range(20)])

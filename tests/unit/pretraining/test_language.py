@@ -70,6 +70,12 @@ def test_batches_keep_to_the_budget_and_an_epoch_shows_each_cluster_once():
     assert len(members) > 60  # drawn anew in each epoch
 
 
+def test_nothing_to_learn_from_is_refused(data, tmp_path, settings, alignments):
+    settings |= {"rows": 2, "min_rows": 9}
+    with pytest.raises(ValueError, match="no record to train on"):
+        language.train_alignment_model(data, alignments, tmp_path / "run", tmp_path / "state", "tiny", settings, 1, 1)
+
+
 def test_an_alignment_crop_has_the_query_first_and_whole_columns():
     alphabet = backbones.build_esm_msa(1, 8, 1)[1]
     rows = np.frombuffer(b"ACDEFGHIKLMMMMMMMMMMWWWWWWWWWW----------", np.uint8).reshape(4, 10)
@@ -78,6 +84,17 @@ def test_an_alignment_crop_has_the_query_first_and_whole_columns():
     letters = ["".join(alphabet.get_tok(int(code)) for code in row[1:]) for row in tokens]
     assert letters[0] == "DEFG"
     assert all(len(set(row)) == 1 for row in letters[1:])
+
+
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_the_model_that_is_trained_is_fair_esm_s(alphabet, bfloat16):
+    """In bf16 on a CPU attention is another one."""
+    torch.manual_seed(0)
+    model, _ = backbones.build_esm2(2, 16, 2)
+    _, logits = language.fused_model(model, alphabet, 20, bfloat16)
+    tokens = torch.tensor([[0, 5, 6, 32, 8, 2], [0, 9, 10, 2, 1, 1]])
+    known = tokens != alphabet.padding_idx
+    torch.testing.assert_close(logits(tokens)[known], model(tokens)["logits"][known], rtol=1e-4, atol=1e-5)
 
 
 def test_held_out_loss_is_of_positions_that_show_the_mask(alphabet):

@@ -45,6 +45,7 @@ def test_model_is_trained_on_the_frozen_stem_and_loads(data, tmp_path, settings)
             assert torch.equal(stored, tensor.half().float()), name
     training = json.loads((tmp_path / "run/training.json").read_text())
     assert training["records"] == {"train": 6, "validation": 2}
+    assert 0.1 < training["random_walk_tm"] < 0.25
     assert training["parameters"]["trainable"] < training["parameters"]["total"]
 
 

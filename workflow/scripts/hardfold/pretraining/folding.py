@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 
+import numpy as np
 import torch
 
-from hardfold import backbones
+from hardfold import backbones, scoring
 from hardfold.folding.finetune import digest
 from hardfold.folding.fused import fuse
+from hardfold.folding.losses import CA
 from hardfold.folding.model import (
     build_model,
     checkpoint_blocks,
@@ -26,6 +28,7 @@ from hardfold.training import History, count_parameters, device, load_trained_st
 
 # What fine-tuning lets its users choose.
 FIXED = {"schedule": "cosine", "accumulate_batches": 1, "patience": 0}
+WALKS = 10
 
 
 class PretrainingModule(FoldingModule):
@@ -148,6 +151,7 @@ def train_folding_model(
         "validation_tm": float(last_row["validation_tm"]),
         "validation_lddt": float(last_row["validation_lddt"]),
         "validation_loss": float(last_row["validation_loss"]),
+        "random_walk_tm": random_walk_tm(crops[1], seed),
         "residues": module.residues,
         "seconds": sum(module.seconds.values()),
         **module.seconds,
@@ -157,6 +161,16 @@ def train_folding_model(
     write_json(folder / "training.json", report)
     # The run is complete: one that is forced starts anew.
     Path(state, LAST).unlink()
+
+
+def random_walk_tm(whole: Crops, seed: int) -> float:
+    """The floor: the mean TM-score of WALKS random compact walks for each chain."""
+    generator, scores = np.random.default_rng(seed), []
+    for chain in whole.chains:
+        native = chain.coordinates[chain.resolved, CA].numpy()
+        walks = scoring.random_walks(len(native), WALKS, generator)
+        scores.append(np.mean([scoring.tm_score(walk, native) for walk in walks]))
+    return float(np.mean(scores))
 
 
 def build_on_stem(stem: Path, trunk: Mapping, confidence_width: int):

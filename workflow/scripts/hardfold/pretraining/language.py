@@ -25,6 +25,9 @@ from hardfold.tables import sha256, write_json
 from hardfold.trainer import LAST, ProgressLog, build_trainer, last_checkpoint, resume_point
 from hardfold.training import History, device, seed_everything
 
+# Residues up to which plain attention beats torch's fused one in bf16 on a CPU (docs/benchmarks/pretraining.md).
+PLAIN_CROP = 256
+
 
 def train_sequence_model(
     data: Path, folder: Path, state: Path, name: str, settings: dict, seed: int, threads: int
@@ -38,7 +41,7 @@ def train_sequence_model(
     """
     seed_everything(seed, threads)
     model, alphabet = backbones.build_esm2(settings["layers"], settings["dim"], settings["heads"])
-    fused, logits = fused_model(model, alphabet)
+    fused, logits = fused_model(model, alphabet, settings["crop"], settings["bfloat16"])
     sequences, clusters = load_sequences(data, "train")
     held_out, _ = load_sequences(data, "validation")
 
@@ -88,9 +91,11 @@ def train_alignment_model(
 
 def _train(network, logits, batches, held_out, folder, state, name, settings, data) -> dict:
     """Train, from the last checkpoint on where there is one; the report's part that is alike for both kinds."""
+    if not held_out:
+        raise ValueError(f"{name}: no record to validate on")
     folder.mkdir(parents=True, exist_ok=True)
     identity = {"settings": settings, "seed": batches.seed, "code": library_hashes("pretraining.language")}
-    identity["data"] = {path.name: sha256(path) for path in sorted(Path(data).iterdir())}
+    identity["data"] = {path.name: sha256(path) for path in sorted(Path(data).glob("*.h5"))}
     last = from_rank_zero(lambda: resume_point(state, identity))
     # One record a batch: each is of another cluster, and counts alike.
     plan = [[(index, 0)] for index in range(len(held_out))]
@@ -125,11 +130,15 @@ def _save(model, folder, state, name, report):
     Path(state, LAST).unlink()
 
 
-def fused_model(model: esm.ESM2, alphabet: esm.Alphabet) -> tuple[EsmForMaskedLM, Callable[[Tensor], Tensor]]:
+def fused_model(
+    model: esm.ESM2, alphabet: esm.Alphabet, crop: int, bfloat16: bool
+) -> tuple[EsmForMaskedLM, Callable[[Tensor], Tensor]]:
     """The same weights as transformers' EsmForMaskedLM, attention and GELU fused, and its function tokens -> logits."""
     fused = EsmForMaskedLM(_transformers_config(model))
     fused.load_state_dict(backbones.to_transformers(model.state_dict()), strict=False)
     fused.esm.contact_head.requires_grad_(False)  # fitted afterwards
+    if bfloat16 and device().type == "cpu" and crop <= PLAIN_CROP:
+        fused.set_attn_implementation("eager")
     for layer in fused.esm.encoder.layer:
         layer.intermediate.forward = partial(_widen, layer.intermediate.dense)
     return fused, lambda tokens: fused(tokens, attention_mask=tokens.ne(alphabet.padding_idx)).logits

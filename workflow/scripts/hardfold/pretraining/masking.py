@@ -35,7 +35,9 @@ def plan_batches(
     lengths: np.ndarray, clusters: np.ndarray, steps: int, *, crop: int, residues: int, seed: int
 ) -> list[Batch]:
     """The batches of a whole run, (record, first residue): an epoch shows one record of each cluster, drawn anew, in
-    batches of like lengths that hold at most `residues` with their padding."""
+    batches of like lengths that hold at most `residues` with their padding. Raises ValueError without any record."""
+    if not len(lengths):
+        raise ValueError("no record to train on")
     generator, plan = np.random.default_rng(seed), []
     while len(plan) < steps:
         order = generator.permutation(len(clusters))

@@ -106,8 +106,8 @@ def _data(training) -> str:
 def _result(training) -> str:
     if training["settings"]["kind"] == "folding":
         return (
-            f"Mean TM-score {training['validation_tm']:.3f}, mean lDDT-CA {training['validation_lddt']:.3f} on "
-            f"{training['records']['validation']} chains."
+            f"Mean TM-score {training['validation_tm']:.3f} (random compact walks: {training['random_walk_tm']:.3f}), "
+            f"mean lDDT-CA {training['validation_lddt']:.3f} on {training['records']['validation']} chains."
         )
     contacts = training["contacts"]
     unigram = training.get("unigram_perplexity")
