@@ -228,6 +228,17 @@ def test_files_that_are_not_there_are_named(config, tmp_path):
     assert "uniclust_cs219.ffindex does not exist" in str(error.value)
 
 
+def test_presets_of_pretraining_and_what_they_must_not_learn_are_there(config):
+    config["pretraining"]["exclude"] = {"CASP13/14": ["natives"]}
+    with pytest.raises(ConfigError, match=r"pretraining\.exclude\.CASP13/14 \(natives\): natives does not exist"):
+        check_files(config)
+    config["pretraining"]["preset"] = "huge"
+    assert "choose one of tiny, cpu, gpu, full" in refusal(config)
+    config["pretraining"]["preset"] = "tiny"
+    config["pretraining"]["presets"]["gpu"]["models"]["esmfold_8M_hardfold"]["stem"] = "esm2_t6_2M_hardfold"
+    assert "esm2_t6_2M_hardfold is no sequence model of this preset" in refusal(config)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

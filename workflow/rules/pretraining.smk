@@ -1,22 +1,23 @@
-# How the embedded models are made (target `pretraining`, not part of `all`): needs apt-get, pip and the network for the
-# registry packages and the chains of the run as hold-outs; makes results/pretraining/models/<model>/, a folder a model.
+# How models like the embedded ones are made (target `pretraining`, not part of `all`): needs apt-get, pip and the network
+# for the registry packages and the chains of the run as hold-outs; makes results/pretraining/models/<model>/, a folder a
+# model of the preset.
 from hardfold.pretraining.inputs import pretraining_inputs
+
+PRESET = config["pretraining"]["presets"][config["pretraining"]["preset"]]
 
 
 rule pretraining:
     input:
-        expand(
-            "results/pretraining/models/{model}/SHA256SUMS",
-            model=config["pretraining"]["models"],
-        ),
+        expand("results/pretraining/models/{model}/SHA256SUMS", model=PRESET["models"]),
 
 
 rule select_pretraining_data:
     input:
         holdouts=expand("results/structures/shards/{shard}.h5", shard=SHARDS),
     output:
-        data="results/pretraining/data.h5",
+        data=directory("results/pretraining/data"),
         audit="results/pretraining/left_out.tsv",
+        sets="results/pretraining/held_sets.tsv",
     log:
         "results/logs/select_pretraining_data.log",
     benchmark:
@@ -25,11 +26,13 @@ rule select_pretraining_data:
         "../../envs/hardfold.yaml"
     threads: 2
     resources:
-        mem_mb=memory(8000),
-        runtime=runtime(60),
+        mem_mb=memory(12000),
+        runtime=runtime(120),
     params:
         packages=config["pretraining"]["packages"],
-        options=config["pretraining"]["data"],
+        exclude=config["pretraining"]["exclude"],
+        start=PRESET["start"],
+        options=PRESET["data"],
         seed=config["seed"],
         library=library("pretraining.data"),
     message:
@@ -40,9 +43,9 @@ rule select_pretraining_data:
 
 rule build_pretraining_alignments:
     input:
-        "results/pretraining/data.h5",
+        "results/pretraining/data",
     output:
-        "results/pretraining/alignments.h5",
+        directory("results/pretraining/alignments"),
     log:
         "results/logs/build_pretraining_alignments.log",
     benchmark:
@@ -54,7 +57,7 @@ rule build_pretraining_alignments:
         mem_mb=memory(8000),
         runtime=runtime(60),
     params:
-        options=config["pretraining"]["alignments"],
+        options=PRESET["alignments"],
         seed=config["seed"],
         library=library("pretraining.data"),
     message:
@@ -65,11 +68,7 @@ rule build_pretraining_alignments:
 
 rule pretrain_model:
     input:
-        unpack(
-            lambda wildcards: pretraining_inputs(
-                config["pretraining"]["models"][wildcards.model]
-            )
-        ),
+        unpack(lambda wildcards: pretraining_inputs(PRESET["models"][wildcards.model])),
     output:
         directory("results/pretraining/runs/{model}"),
     log:
@@ -78,13 +77,14 @@ rule pretrain_model:
         "results/benchmarks/pretrain_model/{model}.tsv"
     conda:
         "../../envs/hardfold.yaml"
-    threads: 1
+    threads: lambda wildcards: 1 + PRESET["models"][wildcards.model].get("workers", 0)
     resources:
         mem_mb=memory(6000),
         runtime=runtime(240),
-        gpu=1,
+        gpu=lambda wildcards: PRESET["models"][wildcards.model].get("devices", 1),
     params:
-        settings=lambda wildcards: config["pretraining"]["models"][wildcards.model],
+        settings=lambda wildcards: PRESET["models"][wildcards.model],
+        state="results/checkpoints/pretraining/{model}",
         seed=config["seed"],
         library=library("pretraining.train"),
     message:
@@ -96,7 +96,7 @@ rule pretrain_model:
 rule publish_model:
     input:
         run="results/pretraining/runs/{model}",
-        audit="results/pretraining/left_out.tsv",
+        sets="results/pretraining/held_sets.tsv",
     output:
         "results/pretraining/models/{model}/SHA256SUMS",
     log:
@@ -110,9 +110,10 @@ rule publish_model:
         mem_mb=memory(1000),
         runtime=runtime(10),
     params:
+        preset=config["pretraining"]["preset"],
         limits={
-            key: config["pretraining"]["data"][key]
-            for key in ("max_evalue", "min_identity")
+            key: PRESET["data"][key]
+            for key in ("max_evalue", "min_identity", "profile_iterations")
         },
         library=library("pretraining.publish"),
     message:

@@ -7,7 +7,8 @@ train_model(
     snakemake.wildcards.model,
     dict(snakemake.input),
     snakemake.output[0],
+    snakemake.params.state,
     snakemake.params.settings,
     seed=snakemake.params.seed,
-    threads=snakemake.threads,
+    threads=1,
 )

@@ -7,7 +7,8 @@ start_log(snakemake.log[0])
 publish(
     snakemake.wildcards.model,
     Path(snakemake.input.run),
-    Path(snakemake.input.audit),
+    Path(snakemake.input.sets),
     Path(snakemake.output[0]).parent,
+    preset=snakemake.params.preset,
     **snakemake.params.limits,
 )

@@ -1,21 +1,24 @@
-"""A small data file of the recipes, from embedded chains."""
+"""A small folder of packed data, from embedded chains, and the recipes of the preset `tiny`."""
 
 import gzip
 from pathlib import Path
+from types import SimpleNamespace
 
-import h5py
 import numpy as np
 import pytest
+import yaml
 
+from hardfold.pretraining.packing import save_sequences, save_stretches
 from hardfold.structure.parse import read_chain
 
-STRUCTURES = Path(__file__).parents[3] / "resources/demo/structures"
+ROOT = Path(__file__).parents[3]
+STRUCTURES = ROOT / "resources/demo/structures"
 
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory):
     """`select_data`'s layout: six chains to train on, three to validate on."""
-    path = tmp_path_factory.mktemp("pretraining") / "data.h5"
+    folder = tmp_path_factory.mktemp("pretraining")
     chains = {}
     for file in sorted(STRUCTURES.glob("*.cif.gz")):
         chain_id = next(line for line in _lines(file) if line.startswith("1 polypeptide(L)")).split()[2]
@@ -24,17 +27,20 @@ def data(tmp_path_factory):
         if len(resolved) >= 64:
             # The stretch that promod3-data holds: it has no gap.
             sequence = "".join(chain.sequence[position] for position in resolved)
-            chains[chain.id] = (sequence, chain.coordinates[resolved, :4])
+            chains[chain.id] = SimpleNamespace(sequence=sequence, coordinates=chain.coordinates[resolved, :4])
         if len(chains) == 9:
             break
-    with h5py.File(path, "w") as store:
-        for group, names in (("train", sorted(chains)[:6]), ("validation", sorted(chains)[6:])):
-            sequences = [chains[name][0] for name in names]
-            store[f"{group}/residues"] = np.frombuffer("".join(sequences).encode(), np.uint8)
-            store[f"{group}/lengths"] = np.array([len(sequence) for sequence in sequences], np.int32)
-            for name in names:
-                store[f"{group}/chains/{name}/sequence"], store[f"{group}/chains/{name}/coordinates"] = chains[name]
-    return path
+    for group, names in (("train", sorted(chains)[:6]), ("validation", sorted(chains)[6:])):
+        sequences = {name: chains[name].sequence for name in names}
+        save_sequences(folder, group, sequences, {name: number for number, name in enumerate(names)})
+        save_stretches(folder, group, {name: chains[name] for name in names})
+    return folder
+
+
+@pytest.fixture
+def tiny():
+    """Name -> settings of the models of the preset."""
+    return yaml.safe_load((ROOT / "config/pretraining.yaml").read_text())["pretraining"]["presets"]["tiny"]["models"]
 
 
 def _lines(path):

@@ -2,7 +2,7 @@ from hardfold.pretraining.inputs import pretraining_inputs
 
 
 def test_each_kind_of_model_reads_what_it_learns_from():
-    data = {"data": "results/pretraining/data.h5"}
+    data = {"data": "results/pretraining/data"}
     assert pretraining_inputs({"kind": "language"}) == data
-    assert pretraining_inputs({"kind": "alignment"}) == data | {"alignments": "results/pretraining/alignments.h5"}
+    assert pretraining_inputs({"kind": "alignment"}) == data | {"alignments": "results/pretraining/alignments"}
     assert pretraining_inputs({"kind": "folding", "stem": "esm2"}) == data | {"stem": "results/pretraining/runs/esm2"}

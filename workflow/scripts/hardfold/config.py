@@ -78,6 +78,7 @@ def _cross_faults(config: dict):
             yield f"{where}.num_msa_rows: more than dataset.max_rows"
     if config["tracking"]["enabled"] and not config["tracking"]["tracking_uri"]:
         yield "tracking.tracking_uri: empty, but tracking.enabled is true"
+    yield from _pretraining_faults(config["pretraining"])
     blocks = config["folding"]["losses"]["fape_blocks"]
     if blocks and not any(blocks):
         yield "folding.losses.fape_blocks: all are 0"
@@ -89,6 +90,17 @@ def _cross_faults(config: dict):
         yield f"folding.arms: {SWAPPED} folds with the adapter of {ALIGNMENT}, which is not among them"
     if config["folding"]["training"]["warmup"] >= config["folding"]["training"]["steps"]:
         yield "folding.training.warmup: not below folding.training.steps"
+
+
+def _pretraining_faults(pretraining: dict):
+    presets, preset = pretraining["presets"], pretraining["preset"]
+    if preset not in presets:
+        yield f"pretraining.preset: {preset!r} is not allowed; choose one of {', '.join(presets)}"
+    for name, recipes in presets.items():
+        for model, settings in recipes["models"].items():
+            stem = settings.get("stem")
+            if settings["kind"] == "folding" and recipes["models"].get(stem, {}).get("kind") != "sequence":
+                yield f"pretraining.presets.{name}.models.{model}.stem: {stem} is no sequence model of this preset"
 
 
 def _reading_faults(options: dict):
@@ -137,6 +149,8 @@ def check_files(config: dict) -> None:
     else:
         files = [f"{database}{ending}" for ending in DATABASE_FILES[alignments["provider"]]]
         named |= {f"alignments.database ({file})": file for file in files}
+    for name, sources in config["pretraining"]["exclude"].items():
+        named |= {f"pretraining.exclude.{name} ({source})": source for source in sources}
     faults = [f"{key}: {path} does not exist" for key, path in named.items() if path and not Path(path).exists()]
     faults += [f"inputs.mirror: {path} is no folder" for path in mirrors(config) if not Path(path).is_dir()]
     if inputs["offline"] and not mirrors(config):

@@ -11,6 +11,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
+from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
@@ -20,7 +21,7 @@ from transformers.models.esm.configuration_esm import get_default_vocab_list
 from transformers.models.esm.modeling_esmfold import EsmFoldLinear
 from transformers.utils import logging as transformers_logging
 
-from hardfold.tables import whole_file
+from hardfold.tables import whole_file, write_json
 from hardfold.weights import FOLDING_WEIGHTS
 
 # AlphaFold2's residue order; anything else is X.
@@ -28,6 +29,7 @@ ALPHABET = "ARNDCQEGHILKMFPSTWYV"
 UNKNOWN = len(ALPHABET)
 # The stem's contact head takes no part in folding, and released checkpoints lack it.
 UNUSED = "esm.contact_head."
+SHARD_BYTES = 15_000_000  # of a file of weights
 
 
 class ModelError(ValueError):
@@ -181,7 +183,10 @@ def load_model(folder: Path) -> tuple[EsmForProteinFolding, dict]:
 
 
 def save_model(model: EsmForProteinFolding, folder: Path, half: bool = False) -> None:
-    """Write config.json and model.safetensors; `half` stores floating-point weights in fp16."""
+    """Write config.json and model.safetensors, or shards of at most 15 MB and their index where that would be larger.
+
+    half: store floating-point weights in fp16.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
@@ -191,8 +196,15 @@ def save_model(model: EsmForProteinFolding, folder: Path, half: bool = False) ->
             name: tensor.half() if tensor.is_floating_point() and not name.endswith("inv_freq") else tensor
             for name, tensor in state.items()
         }
-    with whole_file(folder / "model.safetensors") as temporary:
-        save_file(state, temporary, metadata={"format": "pt"})
+    split = split_torch_state_dict_into_shards(state, max_shard_size=SHARD_BYTES)
+    for name, members in split.filename_to_tensors.items():
+        with whole_file(folder / name) as temporary:
+            save_file({member: state[member] for member in members}, temporary, metadata={"format": "pt"})
+    if split.is_sharded:
+        write_json(
+            folder / "model.safetensors.index.json",
+            {"metadata": split.metadata, "weight_map": split.tensor_to_filename},
+        )
     config = EsmConfig.from_dict(model.config.to_dict())
     config.architectures = ["EsmForProteinFolding"]
     with whole_file(folder / "config.json") as temporary:

@@ -10,13 +10,13 @@ from torch import Tensor
 from hardfold.batches import tokenize
 from hardfold.contacts import evaluate
 from hardfold.geometry import contact_map, distance_map
-from hardfold.pretraining.data import load_stretches
+from hardfold.pretraining.packing import load_stretches
 from hardfold.regression import fit_contacts
 from hardfold.structure.chain import Chain
 
 
 def fit_contact_head(model, alphabet: esm.Alphabet, data: Path, chains: int, alignments: dict | None = None) -> dict:
-    """Fit the head's regression (L1, lambda 0.15) on `chains` training chains of `select_data`'s file, in place.
+    """Fit the head's regression (L1, lambda 0.15) on `chains` training chains of `select_data`'s folder, in place.
 
     alignments: group -> id -> (N, L) uint8 rows, for an alignment model. Returns the mean long-range P@L of the head
     on the validation chains, and the numbers of chains.

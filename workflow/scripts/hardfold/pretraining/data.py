@@ -1,136 +1,207 @@
 """What the embedded models learn from: Swiss-Prot sequences, PDB stretches and alignments, none near a hold-out."""
 
+import gzip
 import logging
 import random
 import tempfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import h5py
-import numpy as np
+import pandas as pd
+from Bio import SeqIO
 
-from hardfold import mmseqs, registry
+from hardfold import mmseqs, registry, tables
 from hardfold.alignment import choose_rows, read_a3m
-from hardfold.hdf5 import whole_hdf5
-from hardfold.structure.chain import Chain, load_chains
-from hardfold.tables import write
+from hardfold.pretraining.packing import (
+    load_sequences,
+    load_stretches,
+    save_alignments,
+    save_sequences,
+    save_stretches,
+)
+from hardfold.structure.chain import load_chains
+from hardfold.structure.parse import Entry
 from hardfold.tools import write_fasta
+
+AUDIT = ["record", "set", "near", "identity", "coverage", "evalue", "why"]
+SETS = ["set", "sequences", "left_out"]
+HOLDOUTS, VALIDATION = "embedded hold-outs", "validation"
+_STRUCTURES = (".cif", ".mmcif", ".pdb", ".ent")
+
+
+def read_packages(packages: Path) -> tuple[dict[str, str], registry.StructureDatabase]:
+    """Swiss-Prot's sequences by accession and the PDB stretches, out of Debian packages downloaded once."""
+    files, folder = registry.download_packages(packages), packages / "unpacked"
+    swissprot = registry.extract_debian(files["metastudent-data"], registry.SWISSPROT_FOLDER, folder)
+    stretches = registry.extract_debian(files["promod3-data"], registry.PROMOD3_DATABASE, folder)
+    return registry.read_swissprot(swissprot), registry.StructureDatabase(stretches)
+
+
+def read_excluded(sources: Iterable[str]) -> dict[str, str]:
+    """Id -> sequence of what must not be learnt: FASTA files (also .gz), and folders of them and of structures.
+
+    A structure gives each of its protein chains, `<file>_<chain>`. Raises ValueError where a source holds nothing, and
+    StructureError for a file that cannot be read.
+    """
+    sequences = {}
+    for source in map(Path, sources):
+        files = sorted(source.iterdir()) if source.is_dir() else [source]
+        found = {}
+        for file in files:
+            kind = Path(file.name.lower().removesuffix(".gz")).suffix
+            if kind in _STRUCTURES:
+                entry = Entry(file)
+                found |= {f"{file.name}_{name}": entry.chain(name).sequence for name in entry.chains}
+            elif kind in (".fasta", ".fa", ".faa") or not source.is_dir():
+                with gzip.open(file, "rt") if file.suffix == ".gz" else open(file) as handle:
+                    found |= {f"{file.name}_{record.id}": str(record.seq) for record in SeqIO.parse(handle, "fasta")}
+        if not found:
+            raise ValueError(f"pretraining.exclude: {source} holds neither FASTA records nor structures")
+        sequences |= found
+    return sequences
 
 
 def select_data(
-    packages: Path,
-    holdouts: list[Path],
-    output: Path,
+    swissprot: Mapping[str, str],
+    stretches: Mapping[str, registry.Stretch],
+    held: Mapping[str, Mapping[str, str]],
+    folder: Path,
     audit: Path,
+    sets: Path,
     *,
-    lengths: tuple[int, int],
     validation_sequences: int,
     validation_chains: int,
+    cluster_identity: float,
     max_evalue: float,
     min_identity: float,
+    profile_iterations: int,
     seed: int,
     threads: int,
 ) -> None:
-    """Write the sequences and stretches to learn from, and the table of those left out and why.
+    """Pack the sequences and stretches to learn from into `folder`; write the tables of what was left out and for what.
 
-    holdouts: HDF5 files of chains (`hardfold.structure.chain.save_chains`) that nothing here may resemble. Left out is
-    every Swiss-Prot sequence and PDB stretch with an MMseqs2 hit (-s 7.5) to a hold-out or a validation record, of
-    e-value <= `max_evalue` at any identity, or of at least `min_identity` over half of the shorter sequence.
-    Output: groups train, validation and validation_homologues (left out for the validation records' sake alone), each
-    with residues (all sequences end to end, ASCII), lengths (n,) and chains/<id> (sequence, coordinates (L, 4, 3)
-    angstrom: N CA C O).
+    held: name of a set -> id -> sequence that nothing here may resemble; a set without sequences is one that nothing
+    is left out for, and both tables say so. Validation records are drawn one from a cluster. Left out is every record
+    with an MMseqs2 hit (-s 7.5) to a held or a validation record, of e-value <= `max_evalue` at any identity, by
+    sequence or by a profile of so many iterations, or of at least `min_identity` over half of the shorter one. Groups:
+    train, validation and validation_homologues (left out for the validation records' sake alone).
     """
-    files = registry.download_packages(packages)
-    swissprot = registry.read_swissprot(
-        registry.extract_debian(files["metastudent-data"], registry.SWISSPROT_FOLDER, packages / "unpacked")
+    clusters = mmseqs.cluster(
+        swissprot, program="easy-linclust", identity=cluster_identity, coverage=0.8, threads=threads
     )
-    database = registry.StructureDatabase(
-        registry.extract_debian(files["promod3-data"], registry.PROMOD3_DATABASE, packages / "unpacked")
-    )
+    numbers = dict(zip(clusters.index, pd.factorize(clusters, sort=True)[0].tolist(), strict=True))
+    draw = random.Random(seed)
+    validation = {f"sequence:{name}" for name in _one_a_cluster(clusters, validation_sequences, draw)}
+    validation |= {f"chain:{name}" for name in draw.sample(sorted(stretches), validation_chains)}
+    pool = {f"sequence:{name}": sequence for name, sequence in swissprot.items()}
+    pool |= {f"chain:{name}": stretch.sequence for name, stretch in stretches.items()}
+
+    # Numbers for names: what users call a sequence need not be one word.
+    members = [(name, id, sequence) for name, given in held.items() for id, sequence in given.items()]
+    queries = {f"held:{number}": sequence for number, (_, _, sequence) in enumerate(members)}
+    origin = {f"held:{number}": (name, id) for number, (name, id, _) in enumerate(members)}
+    queries |= {name: pool[name] for name in validation}
+    logging.info("searching %d held and validation records in %d", len(queries), len(pool))
+    hits = find_near(queries, pool, max_evalue, min_identity, profile_iterations, threads)
+    known = [origin.get(query, (VALIDATION, query)) for query in hits["query"]]
+    hits[["set", "near"]] = pd.DataFrame(known, hits.index, ["set", "near"], dtype=str)
+    # A validation record may resemble another one, never a held or a training record.
+    hits = hits[(hits["set"] != VALIDATION) | ~hits["subject"].isin(validation)]
+    rows = hits.rename(columns={"subject": "record"}).sort_values(["record", "set", "near"])
+    missing = pd.DataFrame({"set": [name for name, given in held.items() if not given]}, dtype=str)
+    missing["why"] = "NOT EXCLUDED: no sequences were given"
+    for name in missing["set"]:
+        logging.warning("%s: no sequences were given (pretraining.exclude): what is near them is learnt from", name)
+    table = pd.concat([missing, rows]).reindex(columns=AUDIT)
+    tables.write(audit, table, AUDIT)
+    near = rows.groupby("set")["record"].agg(set).to_dict()
+    sizes = {name: len(given) for name, given in held.items()} | {VALIDATION: len(validation)}
+    counted = [{"set": name, "sequences": size, "left_out": len(near.get(name, ()))} for name, size in sizes.items()]
+    tables.write(sets, counted, SETS)
+
+    near_validation = near.pop(VALIDATION, set())
+    near_held = set().union(*near.values())
+    groups = {
+        "train": set(pool) - validation - near_held - near_validation,
+        "validation": validation - near_held,
+        "validation_homologues": near_validation - near_held - validation,
+    }
+    for group, records in groups.items():
+        parts = [name.partition(":")[::2] for name in records]
+        names = {kind: {name for of, name in parts if of == kind} for kind in ("sequence", "chain")}
+        save_sequences(folder, group, {name: swissprot[name] for name in names["sequence"]}, numbers)
+        save_stretches(folder, group, {name: stretches[name] for name in names["chain"]})
+        logging.info("%s: %d sequences, %d chains", group, len(names["sequence"]), len(names["chain"]))
+
+
+def find_near(queries, pool, max_evalue: float, min_identity: float, profile_iterations: int, threads: int):
+    """The hits that count as near, a row a pair, with the column why: see `select_data`."""
+    everything = ["--max-seqs", 100000, "--mask", 0]
+    found = mmseqs.search(queries, pool, "-e", 10, *everything, threads=threads)
+    by_evalue = found["evalue"] <= max_evalue
+    by_identity = (found["identity"] >= min_identity) & (found["coverage"] >= 0.5)
+    found["why"] = by_evalue.map({True: f"e-value <= {max_evalue:g}", False: f"identity >= {min_identity:g}"})
+    options = ["-e", max_evalue, "--e-profile", max_evalue, "--num-iterations", profile_iterations]
+    by_profile = mmseqs.search(queries, pool, *options, *everything, threads=threads)
+    by_profile["why"] = f"profile e-value <= {max_evalue:g}"
+    both = pd.concat([found[by_evalue | by_identity], by_profile])
+    columns = ["query", "subject", "identity", "coverage", "evalue", "why"]
+    return both.loc[both["query"] != both["subject"], columns].drop_duplicates(["query", "subject"])
+
+
+def choose(
+    swissprot: Mapping[str, str],
+    database: registry.StructureDatabase,
+    *,
+    lengths: tuple[int, int],
+    max_sequences: int,
+    max_chains: int,
+    seed: int,
+) -> tuple[dict[str, str], dict[str, registry.Stretch]]:
+    """The sequences, and the stretches of these `lengths`, that a preset starts from: all, or a draw of so many."""
     indices = {
         database.identity(index): index
         for index in range(len(database))
         if lengths[0] <= database.length(index) <= lengths[1]
     }
-    stretches = {name: database[index] for name, index in sorted(indices.items())}
-
-    held = {name: chain.sequence for path in holdouts for name, chain in load_chains(path).items()}
     draw = random.Random(seed)
-    validation = {f"sequence:{name}" for name in draw.sample(sorted(swissprot), validation_sequences)}
-    validation |= {f"chain:{name}" for name in draw.sample(sorted(stretches), validation_chains)}
-    pool = {f"sequence:{name}": sequence for name, sequence in swissprot.items()}
-    pool |= {f"chain:{name}": stretch.sequence for name, stretch in stretches.items()}
+    sequences, chains = _at_most(swissprot, max_sequences, draw), _at_most(indices, max_chains, draw)
+    return {name: swissprot[name] for name in sequences}, {name: database[indices[name]] for name in chains}
 
-    logging.info("searching %d hold-outs and %d validation records in %d", len(held), len(validation), len(pool))
-    queries = {f"holdout:{name}": sequence for name, sequence in held.items()} | {
-        name: pool[name] for name in validation
-    }
-    near_holdout, near_validation, rows = set(), set(), []
-    hits = mmseqs.search(queries, pool, "-e", 10, "--max-seqs", 10000, threads=threads)
-    near = (hits["evalue"] <= max_evalue) | ((hits["identity"] >= min_identity) & (hits["coverage"] >= 0.5))
-    columns = ["query", "subject", "identity", "coverage", "evalue"]
-    for query, subject, identity, coverage, evalue in hits.loc[near, columns].itertuples(index=False):
-        # A validation record may resemble another one, never a hold-out or a training record.
-        if query == subject or (query in validation and subject in validation):
-            continue
-        (near_validation if query in validation else near_holdout).add(subject)
-        rows.append({"record": subject, "near": query, "identity": identity, "coverage": coverage, "evalue": evalue})
-    write(audit, rows, ["record", "near", "identity", "coverage", "evalue"])
 
-    groups = {
-        "train": set(pool) - validation - near_holdout - near_validation,
-        "validation": validation - near_holdout,
-        "validation_homologues": near_validation - near_holdout - validation,
-    }
-    with whole_hdf5(output) as store:
-        for group, members in groups.items():
-            names = sorted(name.removeprefix("sequence:") for name in members if name.startswith("sequence:"))
-            # One byte array and lengths: HDF5 does not compress strings of variable length.
-            residues = np.frombuffer("".join(swissprot[name] for name in names).encode(), np.uint8)
-            store.create_dataset(f"{group}/residues", data=residues, compression="gzip")
-            store[f"{group}/lengths"] = np.array([len(swissprot[name]) for name in names], np.int32)
-            chains = sorted(name.removeprefix("chain:") for name in members if name.startswith("chain:"))
-            for name in chains:
-                record = store.create_group(f"{group}/chains/{name}")
-                record["sequence"] = stretches[name].sequence
-                record["coordinates"] = stretches[name].coordinates
-            logging.info("%s: %d sequences, %d chains", group, len(names), len(chains))
+def read_holdouts(paths: Iterable[Path], exclude: Mapping[str, list[str]]) -> dict[str, dict[str, str]]:
+    """`held` of `select_data`: the chains and targets of the run (HDF5 files) and the sets of pretraining.exclude."""
+    embedded = {name: chain.sequence for path in paths for name, chain in load_chains(path).items()}
+    return {HOLDOUTS: embedded, **{name: read_excluded(sources) for name, sources in exclude.items()}}
 
 
 def build_alignments(data: Path, output: Path, *, chains: int, rows: int, seed: int, threads: int) -> None:
-    """Align (MMseqs2 -s 5.7) `chains` training chains of `select_data`'s file and all validation chains.
+    """Align (MMseqs2 -s 5.7) `chains` training chains of `select_data`'s folder and all validation chains.
 
-    Training chains are aligned to the training sequences, validation chains to their own homologues. Output: groups
-    train and validation, each <id> (N, L) uint8 ASCII match columns, the query first, N <= `rows`, by diversity.
+    Training chains are aligned to the training sequences, validation chains to their own homologues; packed into
+    `output`, groups train and validation, at most `rows` rows each, by diversity.
     """
-    with whole_hdf5(output) as store:
-        for group, pool in (("train", "train"), ("validation", "validation_homologues")):
-            stretches = load_stretches(data, group)
-            chosen = sorted(random.Random(seed).sample(sorted(stretches), min(chains, len(stretches))))
-            queries = {name: stretches[name].sequence for name in chosen}
-            with tempfile.TemporaryDirectory() as folder:
-                work = Path(folder)
-                sequences = {str(index): sequence for index, sequence in enumerate(load_sequences(data, pool))}
-                write_fasta(work / "pool.fasta", sequences)
-                options = ["-s", 5.7, "-e", 1e-3, "--max-seqs", 500]
-                for name, path in mmseqs.align(queries, work / "pool.fasta", work, *options, threads=threads):
-                    alignment = read_a3m(path, queries[name])
-                    store[f"{group}/{name}"] = alignment.rows[choose_rows(alignment.rows, rows)]
+    for group, pool in (("train", "train"), ("validation", "validation_homologues")):
+        stretches = load_stretches(data, group)
+        chosen = _at_most(stretches, chains, random.Random(seed))
+        queries = {name: stretches[name].sequence for name in sorted(chosen)}
+        with tempfile.TemporaryDirectory() as folder:
+            work = Path(folder)
+            sequences = {str(index): sequence for index, sequence in enumerate(load_sequences(data, pool)[0])}
+            write_fasta(work / "pool.fasta", sequences)
+            options = ["-s", 5.7, "-e", 1e-3, "--max-seqs", 500]
+            found = mmseqs.align(queries, work / "pool.fasta", work, *options, threads=threads)
+            alignments = ((name, read_a3m(path, queries[name]).rows) for name, path in found)
+            save_alignments(output, group, ((name, every[choose_rows(every, rows)]) for name, every in alignments))
 
 
-def load_stretches(data: Path, group: str) -> dict[str, Chain]:
-    """Chain id -> chain of one group of `select_data`'s file; CB atoms are built, the source has none."""
-    chains = {}
-    with h5py.File(data) as store:
-        for name, record in store[f"{group}/chains"].items():
-            sequence, backbone = record["sequence"][()].decode(), record["coordinates"][:]
-            coordinates = np.concatenate([backbone, np.full_like(backbone[:, :1], np.nan)], axis=1)
-            chains[name] = Chain.from_atoms(name, sequence, coordinates)
-    return chains
+def _at_most(names, count, draw):
+    """The names, sorted, or a draw of `count` of them; 0 means all."""
+    names = sorted(names)
+    return draw.sample(names, count) if 0 < count < len(names) else names
 
 
-def load_sequences(data: Path, group: str) -> list[str]:
-    """The sequences of one group of `select_data`'s file."""
-    with h5py.File(data) as store:
-        residues, lengths = store[f"{group}/residues"][:].tobytes().decode(), store[f"{group}/lengths"][:]
-    ends = np.cumsum(lengths)
-    return [residues[end - length : end] for end, length in zip(ends, lengths, strict=True)]
+def _one_a_cluster(clusters: pd.Series, count, draw):
+    """A member of each of `count` clusters, both drawn."""
+    members = clusters.sort_index().groupby(clusters).agg(lambda names: list(names.index))
+    return [draw.choice(members[name]) for name in draw.sample(sorted(members.index), count)]

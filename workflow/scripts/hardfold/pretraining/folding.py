@@ -1,93 +1,190 @@
 """A small ESMFold architecture from scratch, on the frozen ESM-2 of `train_sequence_model`."""
 
-import time
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 
-from hardfold import backbones
-from hardfold.folding.model import build_model, folding_config, save_model
-from hardfold.folding.module import HISTORY, ChainSet, Crops, FoldingModule
-from hardfold.pretraining.data import load_stretches
-from hardfold.tables import write_json
-from hardfold.trainer import ProgressLog, build_trainer
-from hardfold.training import History, count_parameters, device, seed_everything
+import numpy as np
+import torch
+
+from hardfold import backbones, scoring
+from hardfold.folding.finetune import digest
+from hardfold.folding.fused import fuse
+from hardfold.folding.losses import CA
+from hardfold.folding.model import (
+    build_model,
+    checkpoint_blocks,
+    folding_config,
+    keep_precision,
+    place,
+    save_model,
+)
+from hardfold.folding.module import HISTORY, ChainSet, Crops, FoldingModule, plan_steps
+from hardfold.jobs import library_hashes
+from hardfold.pretraining.packing import load_stretches
+from hardfold.tables import sha256, write_json
+from hardfold.trainer import LAST, ProgressLog, build_trainer, last_checkpoint, resume_point
+from hardfold.training import History, count_parameters, device, load_trained_state, seed_everything, trained_state
 
 # What fine-tuning lets its users choose.
-FIXED = {"schedule": "cosine", "accumulate_batches": 1, "patience": 0, "precision": "32-true"}
+FIXED = {"schedule": "cosine", "accumulate_batches": 1, "patience": 0}
+WALKS = 10
 
 
 class PretrainingModule(FoldingModule):
-    """FAPE without a clamp at first (clamped, an untrained model gets no gradient), mixed after `clamp_from` steps;
-    the learning rate falls as a cosine to a tenth."""
+    """The curriculum of `stages`, one after the other: longer crops, and a larger share of clamped FAPE (clamped, an
+    untrained model gets no gradient; AlphaFold2, 1.9.1 and 1.11.1). The rate falls as a cosine to a tenth.
 
-    def __init__(self, model, train, validation, history, *, settings: dict, seed: int):
+    What is validated, and kept in the end, is the exponential moving average of the weights (1.11.7). A stage's crops
+    start with the first interval that begins in it.
+    """
+
+    def __init__(self, model, train, validation, history, *, settings: Mapping, seed: int):
+        stages = settings["stages"]
+        first = {key: stages[0][key] for key in ("crop", "fape_clamped")}
         super().__init__(
             model,
             train,
             validation,
             history,
-            weights={name: settings[name] for name in ("fape", "fape_clamped", "confidence", "contact")}
-            | {"fape_blocks": ()},
-            settings=settings | {"batch_size": settings["batch"]} | FIXED,
+            weights={name: settings[name] for name in ("fape", "confidence", "contact")}
+            | {"fape_clamped": first["fape_clamped"], "fape_blocks": ()},
+            settings=settings
+            | FIXED
+            | {"steps": total_steps(stages), "batch_size": stages[0]["batch"], "crop": first["crop"]},
             recycles=settings["recycles"],
             chunk_size=0,
             seed=seed,
         )
+        lengths = [len(chain.sequence) for chain in train.chains]
+        plans = [
+            plan_steps(lengths, stage["steps"], stage["batch"], stage["crop"], seed + number)
+            for number, stage in enumerate(stages)
+        ]
+        self.plan = [batch for plan in plans for batch in plan]
+        self.average = trained_state(model)
+
+    def train_dataloader(self):
+        self.train_crops.length = stage_at(self.settings["stages"], self.global_step)["crop"]
+        return super().train_dataloader()
 
     def training_step(self, batch, index):
-        clamped = self.settings["fape_clamped"] if self.global_step >= self.settings["clamp_from"] else 0.0
+        clamped = stage_at(self.settings["stages"], self.global_step)["fape_clamped"]
         self.weights = {**self.weights, "fape_clamped": clamped}
         return super().training_step(batch, index)
 
+    @torch.no_grad()
+    def on_train_batch_end(self, outputs, batch, index):
+        decay = min(self.settings["average"], (1 + self.global_step) / (10 + self.global_step))
+        for name, value in trained_state(self.model).items():
+            self.average[name].lerp_(value, 1 - decay)
+        super().on_train_batch_end(outputs, batch, index)
+
+    def _validate(self):
+        current = trained_state(self.model)
+        load_trained_state(self.model, self.average)
+        figures = super()._validate()
+        load_trained_state(self.model, current)
+        return figures
+
+    def on_save_checkpoint(self, checkpoint):
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["run"]["average"] = self.average
+
+    def on_load_checkpoint(self, checkpoint):
+        super().on_load_checkpoint(checkpoint)
+        self.average = checkpoint["run"]["average"]
+
+
+def total_steps(stages: Sequence[Mapping]) -> int:
+    return sum(stage["steps"] for stage in stages)
+
+
+def stage_at(stages: Sequence[Mapping], step: int) -> Mapping:
+    """The stage that a step (from 0) belongs to; after the end the last."""
+    ends = accumulate(stage["steps"] for stage in stages)
+    return next((stage for stage, end in zip(stages, ends, strict=True) if step < end), stages[-1])
+
 
 def train_folding_model(
-    data: Path, stem: Path, folder: Path, name: str, settings: dict, seed: int, threads: int
+    data: Path, stem: Path, folder: Path, state: Path, name: str, settings: dict, seed: int, threads: int
 ) -> None:
     """Train trunk, structure module and heads on `select_data`'s stretches; the stem (an ESM-2 .pt) stays frozen.
 
-    settings: trunk (of TrunkConfig), confidence_width, crop, batch, steps, warmup, learning_rate, validate_every,
-    validation_chains, clamp_from, recycles and the weights fape, fape_clamped, confidence, contact. Writes config.json,
-    model.safetensors (fp16), history.csv and training.json.
+    state: a folder of checkpoints, from which a run that was cut short goes on. settings: trunk (of TrunkConfig),
+    confidence_width, stages (steps, crop, batch, fape_clamped each), warmup, learning_rate, average (its decay),
+    precision, activation_checkpointing, validate_every, validation_chains, recycles and the weights fape, confidence,
+    contact. Writes config.json, model.safetensors (fp16), history.csv and training.json.
     """
     seed_everything(seed, threads)
+    model = build_on_stem(stem, settings["trunk"], settings["confidence_width"])
+    chains = {group: ChainSet(load_stretches(data, group)) for group in ("train", "validation")}
+    held_out = chains["validation"]
+    chains["validation"] = ChainSet({id: held_out[id] for id in held_out.ids[: settings["validation_chains"]]})
+    crops = [Crops(chains["train"], settings["stages"][0]["crop"]), Crops(chains["validation"])]
+    identity = {"settings": settings, "seed": seed, "stem": sha256(stem)}
+    identity |= {"data": [digest(part.chains) for part in crops], "code": library_hashes("pretraining.folding")}
+    last = resume_point(state, identity)
+    place(model, device(), half_stem=False)
+    fuse(model)
+    if settings["activation_checkpointing"]:
+        checkpoint_blocks(model)
+    if settings["precision"] == "bf16-mixed":
+        keep_precision(model)
+    folder.mkdir(parents=True, exist_ok=True)
+    history = History(folder / "history.csv", HISTORY)
+    module = PretrainingModule(model, *crops, history, settings=settings, seed=seed).train()
+    trainer = build_trainer(
+        max_epochs=module.intervals,
+        callbacks=[ProgressLog(name, steps=total_steps(settings["stages"])), last_checkpoint(state)],
+        reload_dataloaders_every_n_epochs=1,
+    )
+    trainer.fit(module, ckpt_path=last, weights_only=True)
+    load_trained_state(model, module.average)
+    save_model(model, folder, half=True)
+    last_row = history.rows[-1]
+    report = {
+        "model": name,
+        "settings": settings,
+        "parameters": count_parameters(model),
+        "records": {group: len(members.ids) for group, members in chains.items()},
+        "validation_tm": float(last_row["validation_tm"]),
+        "validation_lddt": float(last_row["validation_lddt"]),
+        "validation_loss": float(last_row["validation_loss"]),
+        "random_walk_tm": random_walk_tm(crops[1], seed),
+        "residues": module.residues,
+        "seconds": sum(module.seconds.values()),
+        **module.seconds,
+        "device": device().type,
+        "threads": threads,
+    }
+    write_json(folder / "training.json", report)
+    # The run is complete: one that is forced starts anew.
+    Path(state, LAST).unlink()
+
+
+def random_walk_tm(whole: Crops, seed: int) -> float:
+    """The floor: the mean TM-score of WALKS random compact walks for each chain."""
+    generator, scores = np.random.default_rng(seed), []
+    for chain in whole.chains:
+        native = chain.coordinates[chain.resolved, CA].numpy()
+        walks = scoring.random_walks(len(native), WALKS, generator)
+        scores.append(np.mean([scoring.tm_score(walk, native) for walk in walks]))
+    return float(np.mean(scores))
+
+
+def build_on_stem(stem: Path, trunk: Mapping, confidence_width: int):
+    """An untrained folding model on the frozen ESM-2 of an official .pt file."""
     language_model, _ = backbones.load(stem)
     size = {
         "num_hidden_layers": language_model.num_layers,
         "hidden_size": language_model.embed_dim,
         "num_attention_heads": language_model.attention_heads,
     }
-    model = build_model(folding_config(size, settings["trunk"], settings["confidence_width"]))
+    model = build_model(folding_config(size, trunk, confidence_width))
     state = backbones.to_transformers(language_model.state_dict())
     model.esm.load_state_dict(
         {key.removeprefix("esm."): value for key, value in state.items() if key.startswith("esm.")}, strict=False
     )
     model.esm.requires_grad_(False)
-    chains = {group: ChainSet(load_stretches(data, group)) for group in ("train", "validation")}
-    held_out = chains["validation"]
-    chains["validation"] = ChainSet({id: held_out[id] for id in held_out.ids[: settings["validation_chains"]]})
-    folder.mkdir(parents=True, exist_ok=True)
-    history = History(folder / "history.csv", HISTORY)
-    crops = [Crops(chains["train"], settings["crop"]), Crops(chains["validation"])]
-    module = PretrainingModule(model, *crops, history, settings=settings, seed=seed).train()
-    start = time.monotonic()
-    trainer = build_trainer(
-        max_epochs=module.intervals,
-        callbacks=[ProgressLog(name, steps=settings["steps"])],
-        reload_dataloaders_every_n_epochs=1,
-    )
-    trainer.fit(module)
-    seconds = time.monotonic() - start
-    save_model(model, folder, half=True)
-    last = history.rows[-1]
-    report = {
-        "model": name,
-        "settings": settings,
-        "parameters": count_parameters(model),
-        "records": {group: len(members.ids) for group, members in chains.items()},
-        "validation_tm": float(last["validation_tm"]),
-        "validation_lddt": float(last["validation_lddt"]),
-        "validation_loss": float(last["validation_loss"]),
-        "seconds": seconds,
-        "device": device().type,
-        "threads": threads,
-    }
-    write_json(folder / "training.json", report)
+    return model

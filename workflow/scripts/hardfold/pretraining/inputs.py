@@ -4,12 +4,12 @@ from collections.abc import Mapping
 
 
 def pretraining_inputs(settings: Mapping) -> dict[str, str]:
-    """Of an entry of `pretraining.models`: the data, and for an alignment model alignments, for a folding model its
+    """Of a model of the preset: the data, and for an alignment model alignments, for a folding model its
     trained stem.
     """
-    inputs = {"data": "results/pretraining/data.h5"}
+    inputs = {"data": "results/pretraining/data"}
     if settings["kind"] == "alignment":
-        inputs["alignments"] = "results/pretraining/alignments.h5"
+        inputs["alignments"] = "results/pretraining/alignments"
     if settings["kind"] == "folding":
         inputs["stem"] = f"results/pretraining/runs/{settings['stem']}"
     return inputs

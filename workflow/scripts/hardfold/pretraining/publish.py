@@ -14,7 +14,8 @@ WHAT = {
 }
 CARD = """# {name}
 
-{what}, trained from scratch by hardfold (`make models`). {parameters} parameters, stored in float16.
+{what}, trained from scratch by hardfold (`snakemake pretraining`, preset {preset}). {parameters} parameters,
+stored in float16.
 
 It stands in for the released model so that the workflow can be run and tested anywhere. **Do not use it for
 predictions, for comparisons with released models, or for any biological conclusion**: its training was a small
@@ -22,11 +23,14 @@ fraction of theirs.
 
 ## Training data
 
-{data}. Nothing in them resembles a chain or target of the embedded data set: every record with an MMseqs2 hit
-(-s 7.5) of e-value <= {max_evalue} at any identity, or of {min_identity:.0%} identity over half of the shorter
-sequence, to a chain, target or validation record was left out ({left_out} records). Sources: Swiss-Prot of January
-2014 (UniProt, through Debian's metastudent-data) and PDB chains (through Debian's promod3-data).
+{data}. Sources: Swiss-Prot of January 2014 (UniProt, through Debian's metastudent-data) and PDB chains (through
+Debian's promod3-data). Left out was every record with an MMseqs2 hit (-s 7.5) to a sequence of the sets below, of
+e-value <= {max_evalue} at any identity (also by a profile of {profile_iterations} iterations), or of
+{min_identity:.0%} identity over half of the shorter sequence:
 
+{sets}
+
+{missing}
 ## Training
 
 {settings}
@@ -44,19 +48,24 @@ The scores were measured before the weights were rounded to float16.
 
 The weights are MIT, as hardfold is; UniProt's data are CC BY 4.0, promod3-data Apache-2.0, the PDB's CC0.
 """
+MISSING = """**Not excluded: {names}.** No sequences of it were given, so proteins like these may be in the training
+data: a score on them with this model is no score on unseen proteins.
+"""
 
 
-def publish(name: str, run: Path, audit: Path, folder: Path, *, max_evalue: float, min_identity: float) -> None:
+def publish(name: str, run: Path, sets: Path, folder: Path, *, preset: str, **limits) -> None:
     """Copy what `pretrain_model` wrote for `name` into `folder`, with README.md and, last, SHA256SUMS.
 
-    max_evalue, min_identity: what `select_data` left records out by, for the card.
+    sets, limits: what `select_data` left records out for (its table) and by (max_evalue, min_identity,
+    profile_iterations), for the card.
     """
     training = json.loads((run / "training.json").read_text())
     folder.mkdir(parents=True, exist_ok=True)
     for path in sorted(run.iterdir()):
         shutil.copyfile(path, folder / path.name)
-    with open(audit) as handle:
-        left_out = len({row["record"] for row in csv.DictReader(handle, delimiter="\t")})
+    with open(sets) as handle:
+        held = list(csv.DictReader(handle, delimiter="\t"))
+    missing = [row["set"] for row in held if row["sequences"] == "0"]
     with open(run / "history.csv") as handle:
         rows = [row for row in csv.DictReader(handle) if row["validation_loss"]]
     card = CARD.format(
@@ -64,9 +73,10 @@ def publish(name: str, run: Path, audit: Path, folder: Path, *, max_evalue: floa
         what=WHAT[training["settings"]["kind"]],
         parameters=_count(training["parameters"]),
         data=_data(training),
-        left_out=f"{left_out:,}",
-        max_evalue=max_evalue,
-        min_identity=min_identity,
+        preset=preset,
+        sets=_table([{"set": row["set"], "sequences": row["sequences"], "left out": row["left_out"]} for row in held]),
+        missing=MISSING.format(names=", ".join(missing)) if missing else "",
+        **limits,
         device=training["device"],
         threads=training["threads"],
         settings=_table([{"setting": key, "value": value} for key, value in _flat(training["settings"])]),
@@ -96,8 +106,8 @@ def _data(training) -> str:
 def _result(training) -> str:
     if training["settings"]["kind"] == "folding":
         return (
-            f"Mean TM-score {training['validation_tm']:.3f}, mean lDDT-CA {training['validation_lddt']:.3f} on "
-            f"{training['records']['validation']} chains."
+            f"Mean TM-score {training['validation_tm']:.3f} (random compact walks: {training['random_walk_tm']:.3f}), "
+            f"mean lDDT-CA {training['validation_lddt']:.3f} on {training['records']['validation']} chains."
         )
     contacts = training["contacts"]
     unigram = training.get("unigram_perplexity")
@@ -114,13 +124,16 @@ def _flat(settings: dict, prefix: str = ""):
     for key, value in settings.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, list):
+            for number, item in enumerate(value, start=1):
+                yield f"{prefix}{key} {number}", ", ".join(f"{part} {figure}" for part, figure in item.items())
         else:
             yield f"{prefix}{key}", value
 
 
 def _round(row: dict) -> dict:
-    keep = ("step", "loss", "validation_loss", "validation_perplexity", "validation_tm", "validation_lddt")
-    return {k: row[k] if k == "step" or not row[k] else f"{float(row[k]):.3f}" for k in keep if k in row}
+    keep = ("step", "tokens", "loss", "validation_loss", "validation_perplexity", "validation_tm", "validation_lddt")
+    return {k: row[k] if k in ("step", "tokens") or not row[k] else f"{float(row[k]):.3f}" for k in keep if k in row}
 
 
 def _table(rows: list[dict]) -> str:

@@ -3,19 +3,26 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from hardfold.distributed import launch
 from hardfold.pretraining.folding import train_folding_model
 from hardfold.pretraining.language import train_alignment_model, train_sequence_model
 
 
-def train_model(name: str, inputs: Mapping[str, str], folder: str, settings: dict, seed: int, threads: int) -> None:
-    """Train model `name` on `inputs` (data, and alignments or the stem's folder) into `folder`."""
-    data, common = Path(inputs["data"]), (Path(folder), name, settings, seed, threads)
+def train_model(
+    name: str, inputs: Mapping[str, str], folder: str, state: str, settings: dict, seed: int, threads: int
+) -> None:
+    """Train model `name` on `inputs` (data, and alignments or the stem's folder) into `folder`, on settings["devices"]
+    devices; `state` keeps what a run that was cut short goes on from."""
+    data = {"data": Path(inputs["data"])}
+    common = {"folder": Path(folder), "state": Path(state), "name": name}
+    common |= {"settings": settings, "seed": seed, "threads": threads}
     match settings["kind"]:
         case "sequence":
-            train_sequence_model(data, *common)
+            launch(settings["devices"], train_sequence_model, **data, **common)
         case "alignment":
-            train_alignment_model(data, Path(inputs["alignments"]), *common)
+            alignments = Path(inputs["alignments"])
+            launch(settings["devices"], train_alignment_model, **data, alignments=alignments, **common)
         case "folding":
-            train_folding_model(data, Path(inputs["stem"], f"{settings['stem']}.pt"), *common)
+            train_folding_model(**data, stem=Path(inputs["stem"], f"{settings['stem']}.pt"), **common)
         case kind:
-            raise ValueError(f"pretraining.models.{name}.kind: {kind!r} is not sequence, alignment or folding")
+            raise ValueError(f"pretraining: {name}: kind {kind!r} is not sequence, alignment or folding")
