@@ -31,8 +31,8 @@ IMPROVED_BY = 0.10  # TM-score
 # Arms compared with each other, first less second: what the alignment gives, what the right one does, what the right
 # structures do.
 PAIRINGS = [
-    ("disjoint_alignment", "disjoint"),
-    ("control_swapped_alignment", "disjoint_alignment"),
+    (ALIGNMENT, "disjoint"),
+    (SWAPPED, ALIGNMENT),
     ("disjoint", SHUFFLED),
 ]
 

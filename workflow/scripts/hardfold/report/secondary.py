@@ -1,12 +1,11 @@
 """What the secondary arms, the controls and the arms' comparison with each other allow to be said."""
 
-from hardfold.arms import NEAREST, ORACLE, SHUFFLED, TEST_TIME
+from hardfold.arms import ALIGNMENT, NEAREST, ORACLE, SHUFFLED, SWAPPED, TEST_TIME
 from hardfold.report import verdict
 from hardfold.report.answers import HIGHER, LOWER, UNCLEAR, UNKNOWN, judge
 from hardfold.report.format import count, interval, number, p_value, percent, scientific
 from hardfold.report.results import Results
 
-ALIGNMENT, SWAPPED = "disjoint_alignment", "control_swapped_alignment"
 RIGHT_STRUCTURES = ("disjoint", SHUFFLED)
 BY_ALIGNMENT = [(ALIGNMENT, "disjoint"), (SWAPPED, ALIGNMENT)]
 
