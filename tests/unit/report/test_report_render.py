@@ -162,7 +162,7 @@ def test_baselines_stand_marked_among_the_experiments_of_both_splits(text):
 
 
 def test_fewer_proteins_than_all_are_counted_beside_the_value(text):
-    half = re.search(r"At a probability of 0.5:\n(.*?)\n!?\*?The figure", text, re.DOTALL)[1]
+    half = re.search(r"At a probability of 0.5, (.*?)\n!?\*?The figure", text, re.DOTALL)[1]
     rows = re.findall(r"^\| exp1 \| (\d) \| ([^|]*) \| ([^|]*) \|", half, re.MULTILINE)
     assert [row[0] for row in rows] == ["3", "4"]
     assert [row[1].endswith(f"(n = {n})") for row, n in zip(rows, (2, 3), strict=True)] == [True, True]

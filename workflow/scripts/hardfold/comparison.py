@@ -143,8 +143,8 @@ def _spread(paired, confidence, samples, seed):
 
 def pairings(scores: pd.DataFrame, confidence: float, samples: int, seed: int) -> list[dict]:
     """Of each of PAIRINGS whose arms are both scored: `summarise` of the TM-scores of `first` less those of `second`,
-    seed by seed, on the chains that both have; over all of them and by `band` of their alignments' Neff. p_holm is
-    over all these rows.
+    seed by seed, on the chains that both have; over all of them and by `band` of their alignments' Neff. p_holm and
+    p_least are over all these rows.
     """
     paired = by_target(scores).set_index("target")
     depths = scores[(scores["arm"] == BASELINE) & (scores["unit"] == "chain")].set_index("target")["neff"]
@@ -160,9 +160,14 @@ def pairings(scores: pd.DataFrame, confidence: float, samples: int, seed: int) -
             if len(part):
                 row = {"first": first, "second": second, "band": band}
                 rows.append(row | summarise(part, confidence, samples, seed))
-    for row, adjusted in zip(rows, holm([row["p"] for row in rows]), strict=True):
-        row["p_holm"] = adjusted
+    _adjust(rows)
     return rows
+
+
+def _adjust(family: list[dict]) -> None:
+    """Add p_holm, and p_least: what it would be if all targets of all rows moved one way."""
+    for row, adjusted in zip(family, holm([row["p"] for row in family]), strict=True):
+        row |= {"p_holm": adjusted, "p_least": smallest_p(row["n"], len(family))}
 
 
 def _cells(paired: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
@@ -185,13 +190,12 @@ def compare(scores: pd.DataFrame, primary: Mapping, samples: int, seed: int) -> 
     if endpoint not in cells:
         raise ComparisonError(f"primary: no scores of arm {endpoint[0]}, class {endpoint[1]}")
     secondary = [
-        {"arm": arm, "class": kind} | summarise(part, *settings) | {"p_holm": None}
+        {"arm": arm, "class": kind} | summarise(part, *settings) | {"p_holm": None, "p_least": smallest_p(len(part))}
         for (arm, kind), part in cells.items()
     ]
     result = next(row for row in secondary if (row["arm"], row["class"]) == endpoint)
     claims = [row for row in secondary if row is not result and row["arm"] not in OFF_HEADLINE]
-    for row, adjusted in zip(claims, holm([row["p"] for row in claims]), strict=True):
-        row["p_holm"] = adjusted
+    _adjust(claims)
     units = _cells(by_unit(scores))
     floor = scores[(scores["arm"] == FLOOR) & (scores["unit"] == "chain")]["tm"]
     return {
@@ -215,7 +219,7 @@ def _verdict(result: dict, primary: Mapping) -> dict:
     )
     met = result["low"] is not None and result["mean"] >= primary["min_improvement"] and result["low"] > 0
     settings = {key: primary[key] for key in ("confidence", "min_improvement")}
-    figures = {key: value for key, value in result.items() if key != "p_holm"}
+    figures = {key: value for key, value in result.items() if key not in ("p_holm", "p_least")}
     return figures | settings | {"criterion": criterion, "met": met}
 
 

@@ -68,9 +68,11 @@ def wilcoxon(differences: np.ndarray) -> tuple[float, str]:
     return float(stats.wilcoxon(nonzero, method=method).pvalue), method
 
 
-def smallest_p(n: int) -> float:
-    """The least two-sided p that the exact test can give with n differences: 2 / 2^n."""
-    return min(1.0, 2.0 ** (1 - n))
+def smallest_p(n: int, tests: int = 1) -> float:
+    """The least two-sided p that the exact test can give with n differences, 2 / 2^n, or after Holm's method where it
+    is one of so many tests.
+    """
+    return min(1.0, tests * 2.0 ** (1 - n))
 
 
 def wilson_interval(count: int, n: int, confidence: float = 0.95) -> tuple[float, float]:

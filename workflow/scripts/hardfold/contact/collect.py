@@ -180,7 +180,7 @@ def adjusted(rows: Sequence[Mapping], asked: Sequence[tuple[str, str, str]]) -> 
         families.setdefault((row["split"], row["question"] == "baseline"), []).append(row)
     for family in families.values():
         for row, p in zip(family, holm([row["p"] for row in family]), strict=True):
-            row |= {"p_holm": p, "p_least": min(1.0, len(family) * smallest_p(row["clusters"]))}
+            row |= {"p_holm": p, "p_least": smallest_p(row["clusters"], len(family))}
     return sorted(rows, key=lambda row: asked.index((row["question"], row["first"], row["second"])))
 
 

@@ -184,12 +184,12 @@ class FoldingModule(lightning.LightningModule):
         self.earlier_seconds = 0.0
 
     def configure_optimizers(self) -> dict:
-        settings, groups = self.settings, {True: [], False: []}
-        for name, parameter in self.model.named_parameters():
-            if parameter.requires_grad:
-                groups[f".{NAME}." in name].append(parameter)
-        rates = {True: settings["alignment_learning_rate"], False: settings["learning_rate"]}
-        optimizer = torch.optim.AdamW([{"params": groups[own], "lr": rates[own]} for own in groups if groups[own]])
+        settings, trained = self.settings, [item for item in self.model.named_parameters() if item[1].requires_grad]
+        groups = [{"params": [value for name, value in trained if f"trunk.{NAME}." not in name]}]
+        if hasattr(self.model.trunk, NAME):
+            own = [*self.model.trunk.alignment.parameters()]
+            groups.append({"params": own, "lr": settings["alignment_learning_rate"]})
+        optimizer = torch.optim.AdamW(groups, lr=settings["learning_rate"])
         if settings["schedule"] == "cosine":
             schedule = warmup_cosine(optimizer, settings["warmup"], settings["steps"])
         else:
@@ -230,7 +230,7 @@ class FoldingModule(lightning.LightningModule):
         norm = float(nn.utils.get_total_norm(gradients))
         if not math.isfinite(norm):
             raise NonFiniteLoss(f"the gradient is not finite at step {self.global_step}; batch: {', '.join(self.ids)}")
-        self.step_figures = {"gradient_norm": norm, "learning_rate": optimizer.param_groups[-1]["lr"]}
+        self.step_figures = {"gradient_norm": norm, "learning_rate": optimizer.param_groups[0]["lr"]}
 
     def on_train_batch_end(self, outputs, batch: Mapping, index: int) -> None:
         self.seconds["training_seconds"] += time.monotonic() - self.begun

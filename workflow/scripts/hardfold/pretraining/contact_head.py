@@ -19,7 +19,7 @@ def fit_contact_head(model, alphabet: esm.Alphabet, data: Path, chains: int, ali
     """Fit the head's regression (L1, lambda 0.15) on `chains` training chains of `select_data`'s folder, in place.
 
     alignments: group -> id -> (N, L) uint8 rows, for an alignment model. Returns the mean long-range P@L of the head
-    on the validation chains, and the numbers of chains.
+    on the validation chains (None where it scores all pairs alike), and the numbers of chains.
     """
     fitted = _deepest(load_stretches(data, "train"), alignments, "train")[:chains]
     weight, bias = fit_contacts(
@@ -36,7 +36,7 @@ def fit_contact_head(model, alphabet: esm.Alphabet, data: Path, chains: int, ali
     return {
         "regression_chains": len(fitted),
         "validation_chains": len(precisions),
-        "p_at_l_long": float(np.nanmean(precisions)),
+        "p_at_l_long": None if np.isnan(precisions).all() else float(np.nanmean(precisions)),
     }
 
 

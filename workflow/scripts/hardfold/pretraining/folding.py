@@ -123,7 +123,7 @@ def train_folding_model(
     chains["validation"] = ChainSet({id: held_out[id] for id in held_out.ids[: settings["validation_chains"]]})
     crops = [Crops(chains["train"], settings["stages"][0]["crop"]), Crops(chains["validation"])]
     identity = {"settings": settings, "seed": seed, "stem": sha256(stem)}
-    identity |= {"data": [digest(part.chains) for part in crops], "code": library_hashes("pretraining.folding")}
+    identity |= {"data": [digest(part) for part in crops], "code": library_hashes("pretraining.folding")}
     last = resume_point(state, identity)
     place(model, device(), half_stem=False)
     fuse(model)

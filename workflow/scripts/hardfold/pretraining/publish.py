@@ -110,11 +110,13 @@ def _result(training) -> str:
             f"mean lDDT-CA {training['validation_lddt']:.3f} on {training['records']['validation']} chains."
         )
     contacts = training["contacts"]
+    precision = contacts["p_at_l_long"]
     unigram = training.get("unigram_perplexity")
     lines = [
         f"Perplexity on masked positions {training['validation_perplexity']:.2f}"
         + (f" (residue frequencies alone: {unigram:.2f})." if unigram else "."),
-        f"Long-range P@L of the attention's contact head {contacts['p_at_l_long']:.3f} on "
+        f"Long-range P@L of the attention's contact head "
+        f"{'undefined, all pairs score alike,' if precision is None else format(precision, '.3f')} on "
         f"{contacts['validation_chains']} chains (logistic regression fitted on {contacts['regression_chains']}).",
     ]
     return "\n".join(lines)
