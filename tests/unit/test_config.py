@@ -107,6 +107,7 @@ def test_all_faults_are_reported_at_once(config):
             {"folding": {"arms": ["disjoint", "test_time_oracle"]}},
             "folding.arms: test_time_oracle chooses",
         ),
+        ({"folding": {"arms": ["disjoint", "test_time"], "half_stem": True}}, "folding.half_stem: test_time trains"),
         (
             {"folding": {"arms": ["disjoint", "control_swapped_alignment"]}},
             "folding.arms: control_swapped_alignment folds with the adapter of disjoint_alignment",

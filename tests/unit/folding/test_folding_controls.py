@@ -34,7 +34,7 @@ def test_donors_are_exchanged_within_blocks(monkeypatch):
 
 
 def test_one_cluster_cannot_exchange():
-    with pytest.raises(ShuffleError, match="no structure of another cluster is left for"):
+    with pytest.raises(ShuffleError, match="no chain of another cluster is left for"):
         choose_donors({"a": 5, "b": 6, "c": 7}, {"a": "a", "b": "a", "c": "c"}, 1)
 
 

@@ -82,6 +82,16 @@ def test_relatives_are_found_by_sequence_entry_and_cluster(proteins):
 
 
 @needs_mmseqs
+def test_subunits_of_a_casp_complex_share_a_fold(proteins):
+    named = proteins.rename({"T0": "T0953s1", "T1": "T0953s2", "T2": "T0957s1", "T3": "T0957", "T4": "T1047s1"})
+    named = named.assign(sequence=[letters(120, seed) for seed in range(20, 27)], entry="", cluster=named.index)
+    found = find_relatives(named, named.index.to_series().str.startswith("T"), LIMITS, 1)
+    assert {(frozenset(pair[:2]), pair[2]) for pair in found.to_numpy().tolist()} == {
+        (frozenset({"T0953s1", "T0953s2"}), "of one complex with")
+    }
+
+
+@needs_mmseqs
 def test_each_fold_is_trained_on_the_targets_outside_of_it(proteins, tmp_path):
     write = {"msa": np.zeros((1, 120), np.uint8), "contact_map": np.zeros((1, 1)), "distance_map": np.zeros((1, 1))}
     chains = [Chain.from_atoms(id, row["sequence"], np.ones((120, 5, 3))) for id, row in proteins.iterrows()]

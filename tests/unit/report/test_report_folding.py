@@ -80,20 +80,39 @@ def test_secondary_arms_are_told_in_words_of_their_figures(every_arm, values, sa
 
 
 @pytest.mark.parametrize(
-    ("values", "shuffled", "swapped", "alignment"),
+    ("values", "shuffled", "swapped", "alignment", "plain"),
     [
-        (HIGHER, "no knowledge of how sequences fold", "is not read from the alignment", "the alignment helps"),
-        (LOWER, "should; mean", "as it should where the adapter reads it", "lowers the scores"),
-        (NONE, "not told apart from the baseline", "not told apart from the target's own", "not told apart from not"),
+        (
+            HIGHER,
+            "no knowledge of how sequences fold",
+            "is not read from the alignment",
+            "the alignment helps",
+            "is not the alignment's",
+        ),
+        (
+            LOWER,
+            "should; mean",
+            "as it should where the adapter reads it",
+            "lowers the scores",
+            "It scores lower than `disjoint`",
+        ),
+        (
+            NONE,
+            "not told apart from the baseline",
+            "not told apart from the target's own",
+            "not told apart from not",
+            "not told apart from `disjoint`",
+        ),
     ],
 )
-def test_controls_are_told_in_words_of_their_figures(every_arm, values, shuffled, swapped, alignment):
+def test_controls_are_told_in_words_of_their_figures(every_arm, values, shuffled, swapped, alignment, plain):
     changed = with_entries(every_arm, "secondary", {"arm": "control_shuffled_labels", "class": "all"}, **values)
     for first in ("control_swapped_alignment", "disjoint_alignment"):
         changed = with_entries(changed, "pairings", {"first": first, "band": "all"}, **values, p_holm=values["p"])
     said = {statement.split("**")[1]: statement for statement in secondary.controls(changed) if "**" in statement}
     assert shuffled in said["Shuffled labels"]
     assert swapped in said["Swapped alignments"]
+    assert plain in said["Swapped alignments"]
     assert alignment in secondary.alignment_statement(changed)
 
 

@@ -28,11 +28,12 @@ from hardfold.statistics import bootstrap_interval, holm, smallest_p, wilcoxon, 
 FEW = 30  # targets of a class below which the comparison says so
 REACHED = (0.6, 0.7)  # TM-score
 IMPROVED_BY = 0.10  # TM-score
-# Arms compared with each other, first less second: what the alignment gives, what the right one does, what the right
-# structures do.
+# Arms compared with each other, first less second: what reading alignments gives, what is left of it with another's
+# alignment and what with none, what the right structures give.
 PAIRINGS = [
     (ALIGNMENT, "disjoint"),
     (SWAPPED, ALIGNMENT),
+    (SWAPPED, "disjoint"),
     ("disjoint", SHUFFLED),
 ]
 
@@ -40,7 +41,7 @@ ARM_NOTES = {
     MEMORISATION: "Arm memorisation was trained on the targets themselves: it shows whether tuning can change a "
     "prediction, never that it helps.",
     LEAVE_ONE_OUT: "Arm leave_one_out was trained on other targets, those of the other folds; relatives and chains of "
-    "one entry share a fold (folding/leave_one_out/folds.tsv).",
+    "one entry, where it is known, share a fold (folding/leave_one_out/folds.tsv).",
     TEST_TIME: "Arm test_time adapts the language model to each target's own sequence; the step is chosen without the "
     "native.",
     ORACLE: "Arm test_time_oracle takes the step with the best TM-score, which only the native tells: what the best "
@@ -48,7 +49,7 @@ ARM_NOTES = {
     SHUFFLED: "Arm control_shuffled_labels was trained on structures of other chains: what it gains is no knowledge of "
     "how a sequence folds.",
     ALIGNMENT: "Arm disjoint_alignment learns from the chains of disjoint and reads alignments besides: its gain "
-    "over disjoint is what the alignments give.",
+    "over disjoint is the alignments' only as far as control_swapped_alignment does not share it.",
     SWAPPED: "Arm control_swapped_alignment is disjoint_alignment given other targets' alignments: what it gains is no "
     "knowledge of the target's relatives.",
     NEAREST: "Arm nearest_training is no model: the nearest training chain's structure, copied through the alignment.",
@@ -261,7 +262,8 @@ def _notes(scores: pd.DataFrame, paired: pd.DataFrame, result: dict) -> list[str
         "Secondary p values are adjusted by Holm's method over all arms and classes but the primary endpoint and arms "
         "that make no claim (train = test, the oracle, controls and yardsticks).",
         f"Values by target are means over seeds ({', '.join(map(str, seeds))} an arm); intervals draw targets and, "
-        "within each sample, the seeds.",
+        "within each sample, the seeds. p is over targets for these very training runs: so few seeds understate how "
+        "much another training would differ, in the interval, too.",
     ]
     sizes = paired.drop_duplicates("target")["class"].value_counts().sort_index()
     if sizes.max() < FEW:

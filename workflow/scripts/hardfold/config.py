@@ -86,6 +86,8 @@ def _cross_faults(config: dict):
         yield f"primary.arm: {config['primary']['arm']} is not among folding.arms"
     if ORACLE in config["folding"]["arms"] and TEST_TIME not in config["folding"]["arms"]:
         yield f"folding.arms: {ORACLE} chooses among the steps of {TEST_TIME}, which is not among them"
+    if TEST_TIME in config["folding"]["arms"] and config["folding"]["half_stem"]:
+        yield f"folding.half_stem: {TEST_TIME} trains the stem in fp32, so its step 0 would not be the baseline"
     if SWAPPED in config["folding"]["arms"] and ALIGNMENT not in config["folding"]["arms"]:
         yield f"folding.arms: {SWAPPED} folds with the adapter of {ALIGNMENT}, which is not among them"
     if config["folding"]["training"]["warmup"] >= config["folding"]["training"]["steps"]:

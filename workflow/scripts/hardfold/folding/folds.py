@@ -38,7 +38,7 @@ def build_folds(
     targets outside of fold k, out of `dataset`.
 
     Targets of one cluster of `assignment`, those that the audit's searches (splits.leakage: `limits`) find from each
-    other, and those of one PDB entry are relatives. A group of linked relatives is of one fold.
+    other, and those of one PDB entry or CASP complex are relatives. A group of linked relatives is of one fold.
     """
     proteins = read_proteins(shards, *inputs.read_inputs(chains, targets))
     proteins = proteins.join(tables.read(assignment, ["cluster", "split"], key="chain").set_index("chain"))
@@ -63,8 +63,15 @@ def find_relatives(
     split = chosen.map({True: "validation", False: "train"})
     hits = leakage.find_hits(proteins["sequence"], split, limits, threads)
     own = proteins[chosen].rename_axis("id").reset_index()
+    own["complex"] = (
+        own["id"].str.extract(r"^(T\d{4})s\d+$")[0].fillna("")
+    )  # CASP's names of subunits: T0953s1, T0953s2
     pairs = [hits[hits["leak"] & hits["subject"].map(chosen)][["query", "subject"]].assign(relation="near")]
-    for column, relation in (("entry", "of one entry with"), ("cluster", "in one cluster with")):
+    for column, relation in (
+        ("entry", "of one entry with"),
+        ("complex", "of one complex with"),
+        ("cluster", "in one cluster with"),
+    ):
         members = own.loc[own[column] != "", ["id", column]]
         both = members.merge(members, on=column, suffixes=("", "_other"))
         both = both[both["id"] != both["id_other"]]

@@ -50,7 +50,10 @@ def _step0(results: Results) -> str:
     shifts = [record["step0_max_difference"] for record in records]
     moved = sum(shift > 0 for shift in shifts)
     if not moved:
-        return f"**Step 0** equals the untouched model bit for bit in all {len(shifts)} runs."
+        return (
+            f"**Step 0** equals the untouched model bit for bit in all {len(shifts)} runs, on the chains on which each "
+            "tries it."
+        )
     return (
         f"**Step 0** differs from the untouched model in {moved} of {len(shifts)} runs, by {scientific(max(shifts))} Å "
         "of an atom at most."
@@ -85,7 +88,15 @@ def _swapped(results: Results) -> str:
         "from the alignment",
         LOWER: "another target's alignment scores lower than the target's own, as it should where the adapter reads it",
     }.get(judge(row), "another target's alignment is not told apart from the target's own")
-    return f"**Swapped alignments** (`{SWAPPED}` less `{ALIGNMENT}`): {found}; {figures(row)}."
+    text = f"**Swapped alignments** (`{SWAPPED}` less `{ALIGNMENT}`): {found}; {figures(row)}."
+    plain = pairing(results, SWAPPED, "disjoint")
+    if plain is None:
+        return text
+    gained = {
+        HIGHER: "It still scores higher than `disjoint`: that much of the arm's gain is not the alignment's",
+        LOWER: "It scores lower than `disjoint`",
+    }.get(judge(plain), "It is not told apart from `disjoint`")
+    return f"{text} {gained}, {figures(plain)}."
 
 
 def _nearest(results: Results) -> str:

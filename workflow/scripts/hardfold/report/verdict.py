@@ -138,8 +138,8 @@ def leakage_statement(results: Results) -> str:
     limit = results.config["splits"]["leakage"]["identity"]
     related = (targets["identity_kept"] >= limit).sum()
     return (
-        f"Of {count(len(targets))} audited targets, {count(related)} have a training chain at {percent(limit)} "
-        "identity or more that the search finds, whatever its e-value."
+        f"Of {count(len(targets))} audited targets, {count(related)} have as their nearest training chain, by "
+        f"e-value and whatever that is, one at {percent(limit)} identity or more."
     )
 
 
