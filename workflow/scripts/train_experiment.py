@@ -22,6 +22,6 @@ launch(
     state=snakemake.params.state,
     tracked=snakemake.params.tracked,
     assignment=snakemake.input.get("assignment"),
-    held_out=snakemake.input.get("held_out", []),
+    held_out=list(snakemake.input.get("held_out", [])),
     output=Path(snakemake.output.model).parent,
 )
