@@ -22,6 +22,7 @@ from hardfold.report.results import Results
 
 # Above this many targets their names would not be readable beside the dots.
 MOST_NAMED_TARGETS = 80
+HIGHEST = 12  # dots on each other without overlap
 
 
 def paired(results: Results) -> Figure | None:
@@ -83,6 +84,8 @@ def _differences(results: Results, arms: list[str]) -> Figure | None:
     low, high = min(everything.min(), 0.0), max(everything.max(), threshold)
     width = (high - low) / 60
     stacks = {arm: stack(_known(results, arm)["difference"].to_numpy(), width) for arm in arms}
+    # Where most targets do not move, their dots overlap.
+    stacks = {arm: levels * min(1.0, HIGHEST / max(levels.max(), 1)) for arm, levels in stacks.items()}
     tops = [max(levels.max() + 2.2, 4.5) for levels in stacks.values()]
     # Equal dots in all panels: the height of each grows with its highest stack.
     figure, axes = panels(len(arms), 1, sum(0.75 + 0.115 * top for top in tops) + 0.4, sharex=True,
