@@ -18,7 +18,6 @@ import psutil
 from tiny_run import environment, fingerprint
 
 KINDS = ("a job", "Snakemake", "everything")  # in turn; Snakemake where no job runs
-PAUSE = 5.0  # seconds
 CPU = {"CUDA_VISIBLE_DEVICES": ""}  # results repeat bit for bit on a CPU alone
 
 
@@ -30,10 +29,17 @@ class Kill(NamedTuple):
 
 
 def run_with_kills(
-    command: Sequence[str], folder: Path, expected: dict[str, str], *, seed: int, kills: int, jobs: int
+    command: Sequence[str],
+    folder: Path,
+    expected: dict[str, str],
+    *,
+    seed: int,
+    kills: int,
+    jobs: int,
+    pause: float = 5.0,
 ) -> list[Kill]:
     """Run the command, Snakemake in `folder`, until it ends well, killed at most `kills` times on the way: each time
-    when up to `jobs` jobs more have ended, and up to PAUSE seconds later.
+    when up to `jobs` jobs more have ended, and up to `pause` seconds later.
 
     expected: `whole_results` of an undisturbed run. What Snakemake takes for whole must be as there after each kill.
     """
@@ -41,7 +47,7 @@ def run_with_kills(
     while True:
         with open(log, "w") as output:
             snakemake = psutil.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment() | CPU)
-        killed = len(made) < kills and _await_moment(snakemake, log, draw, jobs)
+        killed = len(made) < kills and _await_moment(snakemake, log, draw, jobs, pause)
         if killed:
             made.append(_kill(snakemake, KINDS[len(made) % len(KINDS)], draw, log))
         if snakemake.wait() == 0:
@@ -73,9 +79,9 @@ def print_kills(kills: Sequence[Kill]) -> None:
         print(f"| {' | '.join(map(str, kill))} |", flush=True)
 
 
-def _await_moment(snakemake, log, draw, jobs):
+def _await_moment(snakemake, log, draw, jobs, pause):
     """Wait for a random moment; False where Snakemake ended before."""
-    ended, pause = draw.randint(0, jobs), draw.uniform(0, PAUSE)
+    ended, pause = draw.randint(0, jobs), draw.uniform(0, pause)
     while snakemake.poll() is None and _ended(log) < ended:
         time.sleep(0.05)
     try:

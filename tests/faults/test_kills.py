@@ -33,7 +33,7 @@ def killed(folder, expected, *targets, **options):
 def test_searches_killed_three_times_end_with_the_same_alignments(tmp_path_factory):
     target = "results/alignments/summary.tsv"
     expected = undisturbed(tmp_path_factory.mktemp("undisturbed"), target)
-    kills = killed(tmp_path_factory.mktemp("killed"), expected, target, seed=1, kills=3, jobs=4)
+    kills = killed(tmp_path_factory.mktemp("killed"), expected, target, seed=1, kills=3, jobs=1, pause=1.0)
     assert tuple(kill.kind for kill in kills) == KINDS
 
 
