@@ -1,5 +1,7 @@
-"""A local archive to download from, as well-behaved as a test wants it."""
+"""What tests of several rooms share: a local archive, as well-behaved as a test wants it, and a way to be killed."""
 
+import os
+import signal
 import socket
 import struct
 import threading
@@ -98,3 +100,28 @@ def waits(monkeypatch):
     slept = []
     monkeypatch.setattr(download.fetch.retry, "sleep", slept.append)
     return slept
+
+
+@pytest.fixture
+def kill_in_step():
+    """Run `call` in a process of its own that is killed, without any farewell, in the `step`-th training_step of
+    `module`, a class."""
+
+    def kill(module, call, step):
+        child = os.fork()
+        if child == 0:
+            training_step, count = module.training_step, iter(range(1, 1000))
+
+            def deadly(self, *arguments):
+                if next(count) == step:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return training_step(self, *arguments)
+
+            module.training_step = deadly
+            try:
+                call()
+            finally:
+                os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+    return kill

@@ -4,9 +4,7 @@ import csv
 import json
 import logging
 import math
-import os
 import re
-import signal
 
 import numpy as np
 import pytest
@@ -357,30 +355,11 @@ def test_what_a_checkpoint_without_a_record_saw_stays_unknown(run):
 LONG = {"num_epochs": 4, "use_scheduler": True, "t_0": 2, "save_best_k_checkpoints": 2, "accumulate_batches": 2}
 
 
-def kill_in_step(call, step):
-    """Run `call` in a process of its own that is killed, without any farewell, in training step number `step`."""
-    child = os.fork()
-    if child == 0:
-        training_step, count = ContactModule.training_step, iter(range(1, 1000))
-
-        def deadly(self, batch, index):
-            if next(count) == step:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return training_step(self, batch, index)
-
-        ContactModule.training_step = deadly
-        try:
-            call()
-        finally:
-            os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
-
-
 # 3 batches an epoch: in the first, at the beginning, the end and the very end of others.
 @pytest.mark.parametrize("step", [2, 4, 9, 12])
-def test_a_killed_run_goes_on_to_the_same_result(run, weight_folders, chain_files, caplog, step):
+def test_a_killed_run_goes_on_to_the_same_result(run, weight_folders, chain_files, caplog, step, kill_in_step):
     whole = run("whole", **LONG)
-    kill_in_step(lambda: run("killed", **LONG), step)
+    kill_in_step(ContactModule, lambda: run("killed", **LONG), step)
     with caplog.at_level(logging.INFO):
         killed = run("killed", **LONG)
     assert ("going on from" in caplog.text) == (step > 3)
@@ -413,8 +392,8 @@ def test_a_run_killed_while_it_writes_its_results_does_not_train_again(run, monk
 @pytest.mark.parametrize(
     ("other", "named"), [({"learning_rate": 0.02}, "options.learning_rate"), ({"seed": 2}, "seed")]
 )
-def test_state_of_another_run_is_not_gone_on_from(run, caplog, other, named):
-    kill_in_step(lambda: run("killed", **LONG), 8)
+def test_state_of_another_run_is_not_gone_on_from(run, caplog, other, named, kill_in_step):
+    kill_in_step(ContactModule, lambda: run("killed", **LONG), 8)
     with caplog.at_level(logging.WARNING):
         after = run("after", state="killed", **{**LONG, **other})
     assert f"is of a run with other {named}: starting anew" in caplog.text

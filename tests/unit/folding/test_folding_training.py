@@ -3,8 +3,6 @@
 import csv
 import json
 import math
-import os
-import signal
 from functools import partial
 
 import numpy as np
@@ -339,30 +337,11 @@ def test_memorisation_is_never_stopped(run, monkeypatch):
 LONG = {"steps": 7, "accumulate_batches": 2, "schedule": "cosine", "patience": 9, "adapter": {"dropout": 0.5}}
 
 
-def kill_in_batch(call, batch):
-    """Run `call` in a process of its own that is killed, without any farewell, in training batch number `batch`."""
-    child = os.fork()
-    if child == 0:
-        training_step, count = FoldingModule.training_step, iter(range(1, 1000))
-
-        def deadly(self, *arguments):
-            if next(count) == batch:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return training_step(self, *arguments)
-
-        FoldingModule.training_step = deadly
-        try:
-            call()
-        finally:
-            os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
-
-
 # Two batches a step and two steps an interval: in the first, between the batches of a step, at a beginning, at the end.
 @pytest.mark.parametrize("batch", [3, 6, 9, 14])
-def test_a_killed_run_goes_on_to_the_same_result(run, caplog, batch):
+def test_a_killed_run_goes_on_to_the_same_result(run, caplog, batch, kill_in_step):
     whole = run("whole", **LONG)
-    kill_in_batch(lambda: run("killed", **LONG), batch)
+    kill_in_step(FoldingModule, lambda: run("killed", **LONG), batch)
     with caplog.at_level("INFO"):
         killed = run("killed", **LONG)
     assert ("going on from" in caplog.text) == (batch > 4)
@@ -392,8 +371,8 @@ def test_a_run_killed_while_it_writes_its_results_does_not_train_again(run, monk
         assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
 
 
-def test_a_run_on_other_chains_starts_anew(run, data, caplog):
-    kill_in_batch(lambda: run("killed", **LONG), 9)
+def test_a_run_on_other_chains_starts_anew(run, data, caplog, kill_in_step):
+    kill_in_step(FoldingModule, lambda: run("killed", **LONG), 9)
     chains = {"train": Dataset(data["validation"])}
     after = run("killed", chains=chains, **LONG)
     assert "is of a run with other data.train: starting anew" in caplog.text

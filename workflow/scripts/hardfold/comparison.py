@@ -23,7 +23,7 @@ from hardfold.arms import (
     SWAPPED,
     TEST_TIME,
 )
-from hardfold.statistics import bootstrap_interval, holm, smallest_p, wilcoxon, wilson_interval
+from hardfold.statistics import adjust, bootstrap_interval, smallest_p, wilcoxon, wilson_interval
 
 FEW = 30  # targets of a class below which the comparison says so
 REACHED = (0.6, 0.7)  # TM-score
@@ -161,14 +161,8 @@ def pairings(scores: pd.DataFrame, confidence: float, samples: int, seed: int) -
             if len(part):
                 row = {"first": first, "second": second, "band": band}
                 rows.append(row | summarise(part, confidence, samples, seed))
-    _adjust(rows)
+    adjust(rows, "n")
     return rows
-
-
-def _adjust(family: list[dict]) -> None:
-    """Add p_holm, and p_least: what it would be if all targets of all rows moved one way."""
-    for row, adjusted in zip(family, holm([row["p"] for row in family]), strict=True):
-        row |= {"p_holm": adjusted, "p_least": smallest_p(row["n"], len(family))}
 
 
 def _cells(paired: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
@@ -196,7 +190,7 @@ def compare(scores: pd.DataFrame, primary: Mapping, samples: int, seed: int) -> 
     ]
     result = next(row for row in secondary if (row["arm"], row["class"]) == endpoint)
     claims = [row for row in secondary if row is not result and row["arm"] not in OFF_HEADLINE]
-    _adjust(claims)
+    adjust(claims, "n")
     units = _cells(by_unit(scores))
     floor = scores[(scores["arm"] == FLOOR) & (scores["unit"] == "chain")]["tm"]
     return {

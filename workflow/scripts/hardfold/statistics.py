@@ -81,6 +81,14 @@ def wilson_interval(count: int, n: int, confidence: float = 0.95) -> tuple[float
     return float(interval.low), float(interval.high)
 
 
+def adjust(family: list[dict], size: str) -> None:
+    """Add to the rows of one family p_holm, and p_least: what it would be if all differences of all rows went one way;
+    row[size] is how many a row has.
+    """
+    for row, adjusted in zip(family, holm([row["p"] for row in family]), strict=True):
+        row |= {"p_holm": adjusted, "p_least": smallest_p(row[size], len(family))}
+
+
 def holm(p_values: list[float]) -> list[float]:
     """p adjusted for all tests of the list (Holm 1979)."""
     return multipletests(p_values, method="holm")[1].tolist() if p_values else []

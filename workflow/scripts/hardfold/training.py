@@ -32,6 +32,11 @@ def seed_everything(seed: int, threads: int = 1) -> None:
     torch.manual_seed(seed)
 
 
+def seed_batch(*place: int) -> None:
+    """Seed torch for one batch by its place in the run: what it draws is the same after a resumption."""
+    torch.manual_seed(np.random.SeedSequence(place).generate_state(1)[0])
+
+
 def device() -> torch.device:
     """The GPU where there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -16,7 +16,7 @@ from hardfold.config import effective
 from hardfold.contact.keys import BASELINES
 from hardfold.contact.score import METRICS
 from hardfold.leakage import BANDS, SCORED
-from hardfold.statistics import bootstrap_intervals, holm, smallest_p, wilcoxon
+from hardfold.statistics import adjust, bootstrap_intervals, wilcoxon
 
 COMPARED = ["roc_auc", "pr_auc", "p_at_l_long"]
 SUMMARY = ["experiment", *(f"{key}{part}" for key in METRICS for part in ("", "_low", "_high")), "proteins"]
@@ -179,8 +179,7 @@ def adjusted(rows: Sequence[Mapping], asked: Sequence[tuple[str, str, str]]) -> 
     for row in rows:
         families.setdefault((row["split"], row["question"] == "baseline"), []).append(row)
     for family in families.values():
-        for row, p in zip(family, holm([row["p"] for row in family]), strict=True):
-            row |= {"p_holm": p, "p_least": smallest_p(row["clusters"], len(family))}
+        adjust(family, "clusters")
     return sorted(rows, key=lambda row: asked.index((row["question"], row["first"], row["second"])))
 
 

@@ -20,7 +20,7 @@ from hardfold.folding import losses
 from hardfold.folding.alignment import NAME, AlignmentFeatures, collate_features
 from hardfold.folding.model import encode, fold, to_device
 from hardfold.trainer import warmup_cosine
-from hardfold.training import History, NonFiniteLoss, load_trained_state, require_finite, trained_state
+from hardfold.training import History, NonFiniteLoss, load_trained_state, require_finite, seed_batch, trained_state
 
 PARTS = ("fape", "confidence", "contact")
 VALIDATION = ("validation_loss", *(f"validation_{part}" for part in PARTS), "validation_tm", "validation_lddt")
@@ -209,8 +209,7 @@ class FoldingModule(lightning.LightningModule):
 
     def on_train_batch_start(self, batch: Mapping, index: int) -> None:
         self.begun = time.monotonic()
-        place = [self.seed, self.global_step, len(self.parts)]
-        torch.manual_seed(np.random.SeedSequence(place).generate_state(1)[0])
+        seed_batch(self.seed, self.global_step, len(self.parts))
 
     def training_step(self, batch: Mapping, index: int) -> Tensor:
         # The cache of autocast would give the last recycle weights that were cast without gradients.

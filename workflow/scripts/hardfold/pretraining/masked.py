@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from hardfold.distributed import rank, ranks, summed
 from hardfold.pretraining.masking import MaskedBatches
 from hardfold.trainer import warmup_cosine
-from hardfold.training import History, require_finite
+from hardfold.training import History, require_finite, seed_batch
 
 HISTORY = ["step", "tokens", "loss", "validation_loss", "validation_perplexity"]
 
@@ -67,8 +67,7 @@ class MaskedModel(lightning.LightningModule):
 
     def on_train_batch_start(self, batch, index: int) -> None:
         self.begun = time.monotonic()
-        place = [self.training_batches.seed, self.global_step, rank()]
-        torch.manual_seed(np.random.SeedSequence(place).generate_state(1)[0])
+        seed_batch(self.training_batches.seed, self.global_step, rank())
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         tokens, target = batch

@@ -35,6 +35,11 @@ def pairing(results: Results, first: str, second: str, band: str = "all") -> dic
     return next((r for r in rows if (r["first"], r["second"], r["band"]) == (first, second, band)), None)
 
 
+def _worded(row: dict, higher: str, lower: str, otherwise: str) -> str:
+    """What `judge` makes of the row, in the words for it."""
+    return {HIGHER: higher, LOWER: lower}.get(judge(row), otherwise)
+
+
 def controls(results: Results) -> list[str]:
     """A statement for each control that was run, chosen by its figures."""
     said = [_step0(results), verdict.floor_statement(results)]
@@ -64,18 +69,22 @@ def _shuffled(results: Results) -> str:
     entry, rest = results.entry(SHUFFLED), pairing(results, *RIGHT_STRUCTURES)
     if entry is None:
         return ""
-    gained = {
-        HIGHER: "it scores higher than the baseline, though it was taught no structure of its own sequences: a gain of "
+    gained = _worded(
+        entry,
+        "it scores higher than the baseline, though it was taught no structure of its own sequences: a gain of "
         "that size is no knowledge of how sequences fold",
-        LOWER: "it scores lower than the baseline, as training on wrong structures should",
-    }.get(judge(entry), "it is not told apart from the baseline")
+        "it scores lower than the baseline, as training on wrong structures should",
+        "it is not told apart from the baseline",
+    )
     text = f"**Shuffled labels** (`{SHUFFLED}`): {gained}; {figures(entry)}."
     if rest is None:
         return text
-    apart = {
-        HIGHER: "The right structures give more than the wrong ones",
-        LOWER: "The right structures give less than the wrong ones",
-    }.get(judge(rest), "The right structures are not told apart from the wrong ones")
+    apart = _worded(
+        rest,
+        "The right structures give more than the wrong ones",
+        "The right structures give less than the wrong ones",
+        "The right structures are not told apart from the wrong ones",
+    )
     return f"{text} {apart}: `disjoint` less this control, {figures(rest)}."
 
 
@@ -83,19 +92,23 @@ def _swapped(results: Results) -> str:
     row = pairing(results, SWAPPED, ALIGNMENT)
     if row is None:
         return ""
-    found = {
-        HIGHER: "another target's alignment scores higher than the target's own: what the adapter gains is not read "
+    found = _worded(
+        row,
+        "another target's alignment scores higher than the target's own: what the adapter gains is not read "
         "from the alignment",
-        LOWER: "another target's alignment scores lower than the target's own, as it should where the adapter reads it",
-    }.get(judge(row), "another target's alignment is not told apart from the target's own")
+        "another target's alignment scores lower than the target's own, as it should where the adapter reads it",
+        "another target's alignment is not told apart from the target's own",
+    )
     text = f"**Swapped alignments** (`{SWAPPED}` less `{ALIGNMENT}`): {found}; {figures(row)}."
     plain = pairing(results, SWAPPED, "disjoint")
     if plain is None:
         return text
-    gained = {
-        HIGHER: "It still scores higher than `disjoint`: that much of the arm's gain is not the alignment's",
-        LOWER: "It scores lower than `disjoint`",
-    }.get(judge(plain), "It is not told apart from `disjoint`")
+    gained = _worded(
+        plain,
+        "It still scores higher than `disjoint`: that much of the arm's gain is not the alignment's",
+        "It scores lower than `disjoint`",
+        "It is not told apart from `disjoint`",
+    )
     return f"{text} {gained}, {figures(plain)}."
 
 
@@ -103,10 +116,12 @@ def _nearest(results: Results) -> str:
     entry = results.entry(NEAREST)
     if entry is None:
         return ""
-    found = {
-        HIGHER: "copying the nearest training chain's structure scores higher than the baseline",
-        LOWER: "copying the nearest training chain's structure scores lower than the baseline",
-    }.get(judge(entry), "copying the nearest training chain's structure is not told apart from the baseline")
+    found = _worded(
+        entry,
+        "copying the nearest training chain's structure scores higher than the baseline",
+        "copying the nearest training chain's structure scores lower than the baseline",
+        "copying the nearest training chain's structure is not told apart from the baseline",
+    )
     return f"**Nearest training chain** (`{NEAREST}`): where there is one, {found}; {figures(entry)}."
 
 
@@ -115,10 +130,12 @@ def alignment_statement(results: Results) -> str:
     row = pairing(results, ALIGNMENT, "disjoint")
     if row is None:
         return ""
-    found = {
-        HIGHER: "Reading the alignment helps",
-        LOWER: "Reading the alignment lowers the scores",
-    }.get(judge(row), "Reading the alignment is not told apart from not reading it")
+    found = _worded(
+        row,
+        "Reading the alignment helps",
+        "Reading the alignment lowers the scores",
+        "Reading the alignment is not told apart from not reading it",
+    )
     return f"**{found}** (`{ALIGNMENT}` less `disjoint`): {figures(row)}."
 
 

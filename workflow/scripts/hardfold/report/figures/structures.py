@@ -7,7 +7,7 @@ from scipy.spatial.distance import cdist
 from hardfold.report.figures.style import GREY, INK, PALE, arm_colours, keep_panels, key_below, panels
 from hardfold.report.format import count, number
 from hardfold.report.results import Results
-from hardfold.report.tables.confidence import known_residues, reliability
+from hardfold.report.tables.confidence import known_chains, known_residues, reliability
 from hardfold.structure.parse import read_model
 
 FAR = 30.0  # angstrom, the end of the maps' scale
@@ -76,14 +76,14 @@ def maps(results: Results) -> Figure | None:
 
 def confidence(results: Results) -> Figure | None:
     """Chains as dots, and residues in bins of pLDDT, an arm a panel."""
-    arms = [arm for arm in ("baseline", *results.headline_arms) if len(_chains(results, arm))]
+    arms = [arm for arm in ("baseline", *results.headline_arms) if len(known_chains(results, arm))]
     if not arms:
         return None
     colours = arm_colours(results.config["folding"]["arms"])
     lines = -(-len(arms) // 3)
     figure, axes = panels(lines, min(max(len(arms), 2), 3), 2.7 * lines + 0.3, sharex=True, sharey=True)
     for axis, arm in zip(axes.flat, arms, strict=False):
-        chains, residues = _chains(results, arm), known_residues(results, arm)
+        chains, residues = known_chains(results, arm), known_residues(results, arm)
         axis.plot([0, 100], [0, 1], color=INK, linestyle="--", linewidth=0.8)
         axis.scatter(chains["plddt"], chains["lddt"], s=12, color=colours[arm], alpha=0.55, linewidth=0)
         bins = reliability(residues)
@@ -99,10 +99,6 @@ def confidence(results: Results) -> Figure | None:
                        "residues, in bins of pLDDT": {"color": INK, "marker": "s", "markersize": 3, "linewidth": 1.1},
                        "calibrated": {"color": INK, "linestyle": "--", "linewidth": 0.8}})  # fmt: skip
     return figure
-
-
-def _chains(results: Results, arm: str):
-    return results.chain_scores(arm)[["plddt", "lddt"]].dropna()
 
 
 def _distances(path) -> np.ndarray:

@@ -15,7 +15,7 @@ def confidence(results: Results) -> str:
     """
     rows = []
     for arm in ["baseline", *results.headline_arms]:
-        chains = results.chain_scores(arm)[["plddt", "lddt"]].dropna()
+        chains = known_chains(results, arm)
         residues = [part for _, part in known_residues(results, arm).groupby("seed")]
         cells = [count(len(chains)), number(chains["plddt"].mean(), 1), number(chains["lddt"].mean())]
         cells += [number((chains["plddt"] / 100 - chains["lddt"]).mean(), signed=True), number(correlation(chains))]
@@ -26,6 +26,11 @@ def confidence(results: Results) -> str:
         rows.append([arm, *cells])
     header = ["arm", "targets", "mean pLDDT", "mean lDDT", "pLDDT/100 − lDDT", "Pearson r (chains)"]
     return markdown_table([*header, "residues", "Pearson r (residues)", "calibration error (residues)"], rows)
+
+
+def known_chains(results: Results, arm: str) -> pd.DataFrame:
+    """pLDDT and lDDT of an arm's chains that have both, means over seeds."""
+    return results.chain_scores(arm)[["plddt", "lddt"]].dropna()
 
 
 def known_residues(results: Results, arm: str) -> pd.DataFrame:
