@@ -10,8 +10,9 @@ import pytest
 from hardfold.report import secondary, verdict
 from hardfold.report.figures import FIGURES
 from hardfold.report.figures.structures import examples
+from hardfold.report.format import number
 from hardfold.report.render import render_markdown
-from hardfold.report.tables import confidence, targets, test_time, training
+from hardfold.report.tables import confidence, folding, targets, test_time, training
 
 HIGHER = {"mean": 0.05, "low": 0.02, "high": 0.08, "p": 0.001}
 LOWER = {"mean": -0.05, "low": -0.08, "high": -0.02, "p": 0.001}
@@ -148,10 +149,60 @@ def test_published_scores_are_columns_beside_the_runs(results):
     assert cells(units, "2t01_A")[:3] == ["D1", "hard", "33"] and cells(units, "2t01_A")[-1] == "0.888"
 
 
+def test_a_hard_endpoint_is_told_in_its_own_words(every_arm, tmp_path):
+    hard = {row["target"] for row in every_arm.comparison["by_target"] if row["hard"]}
+    assert len(hard) == 7 and every_arm.groups["hard"] == hard
+    primary = every_arm.primary | {"class": "hard", "n": 7}
+    changed = dataclasses.replace(every_arm, comparison=every_arm.comparison | {"primary": primary})
+    summary = section(render_markdown(changed, tmp_path), "Executive summary")
+    assert "7 targets, hard targets (of class FM, FM|FM/TBM, FM/TBM, TBM-hard or hard, or with" in summary
+    values = [
+        row["difference"] for row in every_arm.comparison["by_target"] if row["arm"] == "disjoint" and row["hard"]
+    ]
+    assert f"standard deviation of {np.std(values, ddof=1):.3f}" in verdict.power_statement(changed)
+    assert verdict.compare_with_floor(changed).n == 7
+
+
+def test_the_primary_difference_is_told_seed_by_seed(results, text):
+    seeds = [{"seed": 1, "n": 14, "mean": 0.0123}, {"seed": 3, "n": 14, "mean": -0.0456}]
+    said = verdict.seed_statement({"seeds": seeds})
+    assert said == "Seed by seed the mean difference is +0.012 (seed 1) and −0.046 (seed 3), each over n = 14 targets."
+    assert verdict.seed_statement({"seeds": seeds[:1]}) == ""
+    assert verdict.seed_statement(results.primary) in section(text, "Executive summary")
+
+
+def test_bands_stand_with_their_intervals(every_arm, text):
+    row = next(row for row in every_arm.comparison["bands"] if (row["arm"], row["by"]) == ("leave_one_out", "period"))
+    shown = cells(section(text, "Analysis by difficulty"), "not known, leave_one_out")
+    assert shown[0] == "14" and shown[3].startswith(number(row["mean"], signed=True) + " [")
+    assert "none, disjoint |" in text and "none, memorisation" not in text
+
+
+def test_every_score_stands_by_chain_and_by_unit(every_arm):
+    arms = every_arm.headline_arms
+    table = folding.every_metric(every_arm, arms, "chain")
+    assert folding.every_metric(every_arm, arms, "unit") == ""
+    rmsd = [row | {"mean": -2.0, "value": 9.0, "low": -3.0, "high": -1.0} for row in every_arm.comparison["metrics"]]
+    domains = pd.concat([every_arm.scores, every_arm.scores.assign(unit="D1")])
+    changed = dataclasses.replace(every_arm, scores=domains, comparison=every_arm.comparison | {"metrics": rmsd})
+    assert cells(folding.every_metric(changed, arms, "unit"), "disjoint")[-1] == "9.0 (−2.0 [−3.0, −1.0])"
+    assert re.findall(r"^\| (\w+) \| 14 \|", table, re.MULTILINE) == ["baseline", *arms]
+    assert cells(table, "baseline")[2] == number(every_arm.chain_scores("baseline")["gdt_ts"].mean())
+
+
+def test_the_nearest_training_chain_stands_before_and_after_dropping(results):
+    audit = results.audit.set_index("chain")
+    audit.loc["2t00_A", ["identity", "identity_kept"]] = 0.46, np.nan
+    audit.loc["2t01_A", ["identity", "identity_kept"]] = 0.35, 0.35
+    audit.loc["2t02_A", ["identity", "identity_kept"]] = np.nan, np.nan
+    table = targets.targets(dataclasses.replace(results, audit=audit.reset_index()))
+    assert [cells(table, f"2t0{n}_A")[-2] for n in range(3)] == ["46 % → no hit", "35 %", "no hit"]
+
+
 def test_few_targets_are_case_studies(results, text, tmp_path):
     few = dataclasses.replace(results, comparison=results.comparison | {"primary": results.primary | {"n": 5}})
     case = render_markdown(few, tmp_path)
-    assert "## Individual targets: case studies" in case and "5 case studies (" in case
+    assert "## Individual targets: case studies" in case and "5 case studies, all targets, from" in case
     assert "case studies" not in text
     assert "Power: none. With n = 5" in case
 
