@@ -121,7 +121,7 @@ def test_units_are_compared_by_their_class_and_drawn_by_target():
 def test_the_criterion_needs_both_size_and_certainty(gains, met):
     primary = comparison.compare(scores({"disjoint": gains}), PRIMARY, 500, 1)["primary"]
     assert primary["met"] is met
-    assert "0.05" in primary["criterion"] and "95%" in primary["criterion"]
+    assert "0.05" in primary["criterion"] and "95 %" in primary["criterion"]
 
 
 def test_one_target_meets_nothing():

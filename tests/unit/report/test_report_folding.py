@@ -117,6 +117,13 @@ def test_controls_are_told_in_words_of_their_figures(every_arm, values, shuffled
     assert alignment in secondary.alignment_statement(changed)
 
 
+def test_too_few_targets_are_said_where_nothing_can_be_told_apart(every_arm):
+    few = LOWER | {"n": 4, "p": 0.125, "p_least": 0.125}
+    changed = with_entries(every_arm, "secondary", {"arm": "nearest_training", "class": "all"}, **few)
+    (said,) = [one for one in secondary.controls(changed) if one.startswith("**Nearest training chain**")]
+    assert "is not told apart from the baseline, with too few targets to judge; mean" in said
+
+
 def test_step_0_is_equal_only_where_every_run_says_so(every_arm):
     runs = len(every_arm.tunings) + len(every_arm.adaptations)
     assert f"bit for bit in all {runs} runs" in " ".join(secondary.controls(every_arm))
@@ -176,16 +183,16 @@ def test_bands_stand_with_their_intervals(every_arm, text):
     assert "none, disjoint |" in text and "none, memorisation" not in text
 
 
-def test_every_score_stands_by_chain_and_by_unit(every_arm):
+def test_other_scores_stand_by_chain_and_by_unit(every_arm):
     arms = every_arm.headline_arms
-    table = folding.every_metric(every_arm, arms, "chain")
-    assert folding.every_metric(every_arm, arms, "unit") == ""
+    table = folding.other_scores(every_arm, arms, "chain")
+    assert folding.other_scores(every_arm, arms, "unit") == ""
     rmsd = [row | {"mean": -2.0, "value": 9.0, "low": -3.0, "high": -1.0} for row in every_arm.comparison["metrics"]]
     domains = pd.concat([every_arm.scores, every_arm.scores.assign(unit="D1")])
     changed = dataclasses.replace(every_arm, scores=domains, comparison=every_arm.comparison | {"metrics": rmsd})
-    assert cells(folding.every_metric(changed, arms, "unit"), "disjoint")[-1] == "9.0 (−2.0 [−3.0, −1.0])"
+    assert cells(folding.other_scores(changed, arms, "unit"), "disjoint")[-1] == "9.0 (−2.0 [−3.0, −1.0])"
     assert re.findall(r"^\| (\w+) \| 14 \|", table, re.MULTILINE) == ["baseline", *arms]
-    assert cells(table, "baseline")[2] == number(every_arm.chain_scores("baseline")["gdt_ts"].mean())
+    assert cells(table, "baseline")[1] == number(every_arm.chain_scores("baseline")["gdt_ts"].mean())
 
 
 def test_the_nearest_training_chain_stands_before_and_after_dropping(results):

@@ -102,7 +102,8 @@ def compare(scores: pd.DataFrame, primary: Mapping, samples: int, seed: int) -> 
 def _verdict(result: dict, primary: Mapping) -> dict:
     criterion = (
         f"mean TM-score improvement of arm {primary['arm']} over the baseline, {named(primary['class'])}, "
-        f"at least {primary['min_improvement']:g}, and its {primary['confidence']:.0%} bootstrap interval excludes 0"
+        f"at least {primary['min_improvement']:g}, "
+        f"and its {100 * primary['confidence']:g} % bootstrap interval excludes 0"
     )
     met = result["low"] is not None and result["mean"] >= primary["min_improvement"] and result["low"] > 0
     settings = {key: primary[key] for key in ("confidence", "min_improvement")}

@@ -37,7 +37,8 @@ def pairing(results: Results, first: str, second: str, band: str = "all") -> dic
 
 def _worded(row: dict, higher: str, lower: str, otherwise: str) -> str:
     """What `judge` makes of the row, in the words for it."""
-    return {HIGHER: higher, LOWER: lower}.get(judge(row), otherwise)
+    words = {HIGHER: higher, LOWER: lower, UNKNOWN: f"{otherwise}, with too few targets to judge"}
+    return words.get(judge(row), otherwise)
 
 
 def controls(results: Results) -> list[str]:

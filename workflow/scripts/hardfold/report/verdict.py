@@ -145,8 +145,8 @@ def leakage_statement(results: Results) -> str:
     limit = results.config["splits"]["leakage"]["identity"]
     related = (targets["identity_kept"] >= limit).sum()
     return (
-        f"Of {count(len(targets))} audited targets, {count(related)} have as their nearest training chain, by "
-        f"e-value and whatever that is, one at {percent(limit)} identity or more."
+        f"Of {count(len(targets))} audited targets, {count(related)} {'has' if related == 1 else 'have'} as the "
+        f"nearest training chain, by e-value and whatever that is, one at {percent(limit)} identity or more."
     )
 
 

@@ -125,12 +125,12 @@ def by_band(results: Results, by: str, title: str) -> str:
     return markdown_table(header, rows)
 
 
-METRICS = {"tm": ("TM", 3), "gdt_ts": ("GDT_TS", 3), "lddt": ("lDDT-CA", 3), "rmsd": ("RMSD (Å)", 1)}
+METRICS = {"gdt_ts": ("GDT_TS", 3), "lddt": ("lDDT-CA", 3), "rmsd": ("RMSD (Å)", 1)}
 
 
-def every_metric(results: Results, arms: list[str], level: str) -> str:
-    """Mean scores of the baseline and some arms, with each arm's difference, over whole chains (level `chain`) or
-    evaluation units (`unit`); empty where there are none.
+def other_scores(results: Results, arms: list[str], level: str) -> str:
+    """Mean GDT_TS, lDDT-CA and RMSD of the baseline and some arms, with each arm's difference, over whole chains
+    (level `chain`) or evaluation units (`unit`); empty where there are none.
     """
     if level == "unit" and (results.scores["unit"] == "chain").all():
         return ""
@@ -139,10 +139,10 @@ def every_metric(results: Results, arms: list[str], level: str) -> str:
         for row in results.comparison["metrics"]
         if row["level"] == level and row["arm"] in arms
     }
-    shown = [arm for arm in arms if (arm, "tm") in cells]
+    shown = [arm for arm in arms if (arm, "rmsd") in cells]
     if not shown:
         return ""
-    sizes = {arm: cells[arm, "tm"]["n"] for arm in shown}
+    sizes = {arm: cells[arm, "rmsd"]["n"] for arm in shown}
     most = max(shown, key=sizes.get)  # an arm may lack targets that the baseline has
     rows = [["baseline", count(sizes[most])]]
     rows[0] += [number(cells[most, metric]["baseline"], digits) for metric, (_, digits) in METRICS.items()]
