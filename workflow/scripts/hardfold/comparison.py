@@ -143,7 +143,7 @@ def _notes(scores: pd.DataFrame, paired: pd.DataFrame, result: dict) -> list[str
         f"Wilcoxon signed-rank test of the primary endpoint: {result['p_method']}; differences of 0 are dropped.",
         "Secondary p values are adjusted by Holm's method over all arms and classes but the primary endpoint and arms "
         "that make no claim (train = test, the oracle, controls and yardsticks).",
-        f"Values by target are means over seeds ({', '.join(map(str, seeds))} an arm); intervals draw targets and, "
+        f"Values by target are means over seeds ({' or '.join(map(str, seeds))} an arm); intervals draw targets and, "
         "within each sample, the seeds. p is over targets for these very training runs: so few seeds understate how "
         "much another training would differ, in the interval, too.",
     ]
@@ -158,7 +158,7 @@ def _notes(scores: pd.DataFrame, paired: pd.DataFrame, result: dict) -> list[str
             notes.append(f"Arm {arm} has scores of {count} of {len(targets)} targets.")
     if in_training or unknown:
         notes.append(
-            f"In the baseline's training period: {in_training} targets; not known for {unknown} of {len(targets)}."
+            f"In the baseline's training period: {in_training} target{'s' * (in_training != 1)}; not known for {unknown} of {len(targets)}."
         )
     return notes
 

@@ -106,7 +106,7 @@ CAPTIONS = {
     ),
     "data_depth": (
         "Alignment depth by split",
-        "Effective number of sequences (Neff) of each chain's alignment.",
+        "Effective number of sequences (Neff) of each chain's alignment; the line is the median.",
     ),
     "data_identity": (
         "Nearest training chain before and after dropping",
