@@ -192,6 +192,12 @@ def test_other_scores_stand_by_chain_and_by_unit(every_arm):
     changed = dataclasses.replace(every_arm, scores=domains, comparison=every_arm.comparison | {"metrics": rmsd})
     assert cells(folding.other_scores(changed, arms, "unit"), "disjoint")[-1] == "9.0 (−2.0 [−3.0, −1.0])"
     assert re.findall(r"^\| (\w+) \| 14 \|", table, re.MULTILINE) == ["baseline", *arms]
+    fewer = [row | {"n": 9} if row["metric"] == "gdt_ts" else row for row in every_arm.comparison["metrics"]]
+    few = dataclasses.replace(every_arm, comparison=every_arm.comparison | {"metrics": fewer})
+    assert cells(folding.other_scores(few, arms, "chain"), "disjoint")[1].endswith(" (n = 9)") and "n =" not in table
+    none = [row for row in fewer if row["metric"] != "rmsd"]
+    few = dataclasses.replace(every_arm, comparison=every_arm.comparison | {"metrics": none})
+    assert cells(folding.other_scores(few, arms, "chain"), "disjoint")[-1] == "–"
     assert cells(table, "baseline")[1] == number(every_arm.chain_scores("baseline")["gdt_ts"].mean())
 
 

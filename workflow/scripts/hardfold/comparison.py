@@ -158,7 +158,7 @@ def _notes(scores: pd.DataFrame, paired: pd.DataFrame, result: dict) -> list[str
             notes.append(f"Arm {arm} has scores of {count} of {len(targets)} targets.")
     if in_training or unknown:
         notes.append(
-            f"In the baseline's training period: {in_training} target{'s' * (in_training != 1)}; not known for {unknown} of {len(targets)}."
+            f"In the baseline's training period: {in_training} of {len(targets)} targets; not known for {unknown}."
         )
     return notes
 

@@ -2,7 +2,7 @@
 
 from hardfold.arms import FLOOR, OFF_HEADLINE
 from hardfold.difficulty import ALL
-from hardfold.report.format import count, interval, markdown_table, number, p_value, words
+from hardfold.report.format import UNKNOWN, count, interval, markdown_table, number, p_value, words
 from hardfold.report.results import Results
 
 
@@ -134,23 +134,24 @@ def other_scores(results: Results, arms: list[str], level: str) -> str:
     """
     if level == "unit" and (results.scores["unit"] == "chain").all():
         return ""
-    cells = {
-        (row["arm"], row["metric"]): row
-        for row in results.comparison["metrics"]
-        if row["level"] == level and row["arm"] in arms
-    }
-    shown = [arm for arm in arms if (arm, "rmsd") in cells]
-    if not shown:
+    cells: dict[str, dict[str, dict]] = {arm: {} for arm in arms}
+    for row in results.comparison["metrics"]:
+        if row["level"] == level and row["arm"] in arms:
+            cells[row["arm"]][row["metric"]] = row
+    sizes = {arm: max(row["n"] for row in own.values()) for arm, own in cells.items() if own}
+    if not sizes:
         return ""
-    sizes = {arm: cells[arm, "rmsd"]["n"] for arm in shown}
-    most = max(shown, key=sizes.get)  # an arm may lack targets that the baseline has
-    rows = [["baseline", count(sizes[most])]]
-    rows[0] += [number(cells[most, metric]["baseline"], digits) for metric, (_, digits) in METRICS.items()]
-    for arm in shown:
-        row = [arm, count(sizes[arm])]
+    most = cells[max(sizes, key=sizes.get)]  # an arm may lack targets that the baseline has
+    rows = [["baseline", count(max(sizes.values()))]]
+    rows[0] += [number(most.get(metric, {}).get("baseline"), digits) for metric, (_, digits) in METRICS.items()]
+    for arm, size in sizes.items():
+        rows.append([arm, count(size)])
         for metric, (_, digits) in METRICS.items():
-            one = cells[arm, metric]
-            change = interval(one["mean"], one["low"], one["high"], digits, signed=True)
-            row.append(f"{number(one['value'], digits)} ({change})")
-        rows.append(row)
+            rows[-1].append(_beside_baseline(cells[arm][metric], digits, size) if metric in cells[arm] else UNKNOWN)
     return markdown_table(["arm", level + "s", *(label for label, _ in METRICS.values())], rows)
+
+
+def _beside_baseline(row: dict, digits: int, size: int) -> str:
+    """`0.084 (+0.002 [+0.001, +0.004])`, with n where it is below the arm's: RMSD wants three residues."""
+    change = interval(row["mean"], row["low"], row["high"], digits, signed=True)
+    return f"{number(row['value'], digits)} ({change})" + (f" (n = {count(row['n'])})" if row["n"] < size else "")
