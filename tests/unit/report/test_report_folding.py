@@ -124,6 +124,25 @@ def test_too_few_targets_are_said_where_nothing_can_be_told_apart(every_arm):
     assert "is not told apart from the baseline, with too few targets to judge; mean" in said
 
 
+def test_a_gain_that_wrong_structures_give_too_is_cautioned_in_the_summary(every_arm, tmp_path):
+    pair = {"first": "disjoint", "band": "all"}
+    gained = every_arm.comparison | {"primary": every_arm.primary | {"low": 0.001}}
+    gained = dataclasses.replace(every_arm, comparison=gained)
+    for values, said in (
+        (LOWER, "**The right structures give less"),
+        (NONE, "**The right structures are not told apart"),
+    ):
+        changed = with_entries(gained, "pairings", pair, **values, p_holm=values["p"])
+        assert secondary.caution(changed).startswith(said)
+        assert said in section(render_markdown(changed, tmp_path), "Executive summary")
+    helped = with_entries(gained, "pairings", pair, **HIGHER, p_holm=0.001)
+    assert secondary.caution(helped) == ""
+    unclear = dataclasses.replace(
+        changed, comparison=changed.comparison | {"primary": every_arm.primary | {"low": -0.01}}
+    )
+    assert secondary.caution(unclear) == ""
+
+
 def test_step_0_is_equal_only_where_every_run_says_so(every_arm):
     runs = len(every_arm.tunings) + len(every_arm.adaptations)
     assert f"bit for bit in all {runs} runs" in " ".join(secondary.controls(every_arm))
