@@ -10,13 +10,13 @@ import pytest
 import yaml
 
 from hardfold import inputs
-from hardfold.config import check, resolve_experiments
+from hardfold.config import check, check_classes, resolve_experiments
+from hardfold.difficulty import is_hard
 from hardfold.weights import in_archive
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared/data/casp"
 TARGETS = inputs.read_targets(ROOT / "config/casp/targets.tsv").set_index("target")
-HARD = ("FM", "FM/TBM", "FM|FM/TBM")
 # Length, resolved residues of each unit that is published with its size.
 PUBLISHED = {
     "T1024": (408, {}),
@@ -34,13 +34,13 @@ def positions(units):
 
 def test_the_case_studies_and_enough_hard_targets_are_listed():
     assert set(PUBLISHED) <= set(TARGETS.index)
-    hard = [
+    easy = [
         name
         for name, row in TARGETS.iterrows()
-        if {row["class"], *inputs.parse_unit_classes(row["unit_classes"]).values()} & set(HARD)
+        if not is_hard({row["class"], *inputs.parse_unit_classes(row["unit_classes"]).values()})
     ]
-    assert len(set(hard) - set(PUBLISHED)) >= 30
-    assert set(TARGETS["class"]) == {*HARD, "MultiDom"}
+    assert easy == ["T1024"] and len(TARGETS) == 68
+    assert set(TARGETS["class"]) == {"FM", "FM/TBM", "FM|FM/TBM", "MultiDom"}
     period = TARGETS["in_baseline_training_period"]
     assert period[period != ""].to_dict() == {"T0950": "yes", "T0953s2": "yes"}
     assert (TARGETS["release_date"] == "").all()
@@ -120,6 +120,8 @@ def test_the_configuration_is_valid_and_names_models_that_can_be_had():
         assert in_archive(options["esm2_name"]) and "hardfold" not in options["esm2_name"] + options["esm_msa_name"]
     assert config["splits"]["cutoff_date"] == "2018-05-01"
     assert config["folding"]["training_cutoff"] == "2020-05-01"
+    assert config["primary"]["class"] == "hard"
+    check_classes(config, TARGETS)
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ import fnmatch
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -430,15 +431,23 @@ def test_options_of_arms_that_cannot_be_are_refused(config, section, change):
 @pytest.mark.parametrize(
     ("section", "change", "message"),
     [
-        ("primary", {"class": "Hard"}, "primary.class: Hard is neither all nor a class of resources"),
+        ("primary", {"class": "Hard"}, "primary.class: Hard is neither all nor hard nor a class of"),
+        ("primary", {"class": "hard"}, "primary.class: hard, but resources\\S+ has no target or unit of FM, FM"),
         (
             "folding",
-            {"leave_one_out": {"classes": ["hard", "odd"]}},
+            {"leave_one_out": {"classes": ["deep", "odd"]}},
             "leave_one_out.classes: odd: no class of resources",
         ),
     ],
 )
 def test_classes_are_those_of_the_targets(config, section, change, message):
-    check_classes(config, ["hard", "easy", "hard"])
+    targets = pd.DataFrame({"class": ["deep", "MultiDom"], "unit_classes": ["", "D1:TBM-easy;D2:TBM-easy"]})
+    check_classes(config, targets)
     with pytest.raises(ConfigError, match=message):
-        check_classes({**config, section: {**config[section], **change}}, ["hard", "easy"])
+        check_classes({**config, section: {**config[section], **change}}, targets)
+
+
+def test_one_hard_unit_is_enough_for_a_hard_endpoint(config):
+    config["primary"]["class"] = "hard"
+    for kind, units in (("MultiDom", "D1:TBM-easy;D2:TBM-hard"), ("FM|FM/TBM", ""), ("hard", "")):
+        check_classes(config, pd.DataFrame({"class": [kind], "unit_classes": [units]}))

@@ -254,7 +254,7 @@ def test_a_published_score_that_is_none_is_refused_by_name_before_any_job(folder
 
 def test_a_class_without_targets_is_refused_by_name_before_any_job(folder):
     refused = snakemake(folder, "--dry-run", change={"primary": {"class": "Hard"}})
-    assert "primary.class: Hard is neither all nor a class of" in refused.stdout + refused.stderr
+    assert "primary.class: Hard is neither all nor hard nor a class of" in refused.stdout + refused.stderr
 
 
 def test_missing_weights_are_refused_by_name_before_any_job(folder):

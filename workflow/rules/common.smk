@@ -34,7 +34,7 @@ try:
     CHAINS, TARGETS = read_inputs(
         config["inputs"]["chains"], config["inputs"]["targets"]
     )
-    check_classes(config, TARGETS["class"])
+    check_classes(config, TARGETS)
     read_reference_scores(config["inputs"]["reference_scores"])
 except (ConfigError, TableError) as fault:
     raise WorkflowError(str(fault)) from None

@@ -10,8 +10,9 @@ import pytest
 from hardfold.report import secondary, verdict
 from hardfold.report.figures import FIGURES
 from hardfold.report.figures.structures import examples
+from hardfold.report.format import number
 from hardfold.report.render import render_markdown
-from hardfold.report.tables import confidence, targets, test_time, training
+from hardfold.report.tables import confidence, folding, targets, test_time, training
 
 HIGHER = {"mean": 0.05, "low": 0.02, "high": 0.08, "p": 0.001}
 LOWER = {"mean": -0.05, "low": -0.08, "high": -0.02, "p": 0.001}
@@ -116,6 +117,32 @@ def test_controls_are_told_in_words_of_their_figures(every_arm, values, shuffled
     assert alignment in secondary.alignment_statement(changed)
 
 
+def test_too_few_targets_are_said_where_nothing_can_be_told_apart(every_arm):
+    few = LOWER | {"n": 4, "p": 0.125, "p_least": 0.125}
+    changed = with_entries(every_arm, "secondary", {"arm": "nearest_training", "class": "all"}, **few)
+    (said,) = [one for one in secondary.controls(changed) if one.startswith("**Nearest training chain**")]
+    assert "is not told apart from the baseline, with too few targets to judge; mean" in said
+
+
+def test_a_gain_that_wrong_structures_give_too_is_cautioned_in_the_summary(every_arm, tmp_path):
+    pair = {"first": "disjoint", "band": "all"}
+    gained = every_arm.comparison | {"primary": every_arm.primary | {"low": 0.001}}
+    gained = dataclasses.replace(every_arm, comparison=gained)
+    for values, said in (
+        (LOWER, "**The right structures give less"),
+        (NONE, "**The right structures are not told apart"),
+    ):
+        changed = with_entries(gained, "pairings", pair, **values, p_holm=values["p"])
+        assert secondary.caution(changed).startswith(said)
+        assert said in section(render_markdown(changed, tmp_path), "Executive summary")
+    helped = with_entries(gained, "pairings", pair, **HIGHER, p_holm=0.001)
+    assert secondary.caution(helped) == ""
+    unclear = dataclasses.replace(
+        changed, comparison=changed.comparison | {"primary": every_arm.primary | {"low": -0.01}}
+    )
+    assert secondary.caution(unclear) == ""
+
+
 def test_step_0_is_equal_only_where_every_run_says_so(every_arm):
     runs = len(every_arm.tunings) + len(every_arm.adaptations)
     assert f"bit for bit in all {runs} runs" in " ".join(secondary.controls(every_arm))
@@ -148,10 +175,64 @@ def test_published_scores_are_columns_beside_the_runs(results):
     assert cells(units, "2t01_A")[:3] == ["D1", "hard", "33"] and cells(units, "2t01_A")[-1] == "0.888"
 
 
+def test_a_hard_endpoint_is_told_in_its_own_words(every_arm, tmp_path):
+    hard = {row["target"] for row in every_arm.comparison["by_target"] if row["hard"]}
+    assert len(hard) == 7 and every_arm.groups["hard"] == hard
+    primary = every_arm.primary | {"class": "hard", "n": 7}
+    changed = dataclasses.replace(every_arm, comparison=every_arm.comparison | {"primary": primary})
+    summary = section(render_markdown(changed, tmp_path), "Executive summary")
+    assert "Hard targets (of class FM, FM|FM/TBM, FM/TBM, TBM-hard or hard, or with" in summary
+    rows = every_arm.by_target("disjoint")
+    assert f"standard deviation of {rows['difference'][rows['hard']].std():.3f}" in verdict.power_statement(changed)
+    assert verdict.compare_with_floor(changed).n == 7
+
+
+def test_the_primary_difference_is_told_seed_by_seed(results, text):
+    seeds = [{"seed": 1, "n": 14, "mean": 0.0123}, {"seed": 3, "n": 14, "mean": -0.0456}]
+    said = verdict.seed_statement({"seeds": seeds})
+    assert said == "Seed by seed the mean difference is +0.012 (seed 1) and −0.046 (seed 3), each over n = 14 targets."
+    assert verdict.seed_statement({"seeds": seeds[:1]}) == ""
+    assert verdict.seed_statement(results.primary) in section(text, "Executive summary")
+
+
+def test_bands_stand_with_their_intervals(every_arm, text):
+    row = next(row for row in every_arm.comparison["bands"] if (row["arm"], row["by"]) == ("leave_one_out", "period"))
+    shown = cells(section(text, "Analysis by difficulty"), "not known, leave_one_out")
+    assert shown[0] == "14" and shown[3].startswith(number(row["mean"], signed=True) + " [")
+    assert "none, disjoint |" in text and "none, memorisation" not in text
+
+
+def test_other_scores_stand_by_chain_and_by_unit(every_arm):
+    arms = every_arm.headline_arms
+    table = folding.other_scores(every_arm, arms, "chain")
+    assert folding.other_scores(every_arm, arms, "unit") == ""
+    rmsd = [row | {"mean": -2.0, "value": 9.0, "low": -3.0, "high": -1.0} for row in every_arm.comparison["metrics"]]
+    domains = pd.concat([every_arm.scores, every_arm.scores.assign(unit="D1")])
+    changed = dataclasses.replace(every_arm, scores=domains, comparison=every_arm.comparison | {"metrics": rmsd})
+    assert cells(folding.other_scores(changed, arms, "unit"), "disjoint")[-1] == "9.0 (−2.0 [−3.0, −1.0])"
+    assert re.findall(r"^\| (\w+) \| 14 \|", table, re.MULTILINE) == ["baseline", *arms]
+    fewer = [row | {"n": 9} if row["metric"] == "gdt_ts" else row for row in every_arm.comparison["metrics"]]
+    few = dataclasses.replace(every_arm, comparison=every_arm.comparison | {"metrics": fewer})
+    assert cells(folding.other_scores(few, arms, "chain"), "disjoint")[1].endswith(" (n = 9)") and "n =" not in table
+    none = [row for row in fewer if row["metric"] != "rmsd"]
+    few = dataclasses.replace(every_arm, comparison=every_arm.comparison | {"metrics": none})
+    assert cells(folding.other_scores(few, arms, "chain"), "disjoint")[-1] == "–"
+    assert cells(table, "baseline")[1] == number(every_arm.chain_scores("baseline")["gdt_ts"].mean())
+
+
+def test_the_nearest_training_chain_stands_before_and_after_dropping(results):
+    audit = results.audit.set_index("chain")
+    audit.loc["2t00_A", ["identity", "identity_kept"]] = 0.46, np.nan
+    audit.loc["2t01_A", ["identity", "identity_kept"]] = 0.35, 0.35
+    audit.loc["2t02_A", ["identity", "identity_kept"]] = np.nan, np.nan
+    table = targets.targets(dataclasses.replace(results, audit=audit.reset_index()))
+    assert [cells(table, f"2t0{n}_A")[-2] for n in range(3)] == ["46 % → no hit", "35 %", "no hit"]
+
+
 def test_few_targets_are_case_studies(results, text, tmp_path):
     few = dataclasses.replace(results, comparison=results.comparison | {"primary": results.primary | {"n": 5}})
     case = render_markdown(few, tmp_path)
-    assert "## Individual targets: case studies" in case and "5 case studies (" in case
+    assert "## Individual targets: case studies" in case and "All targets, n = 5 case studies, from" in case
     assert "case studies" not in text
     assert "Power: none. With n = 5" in case
 

@@ -14,8 +14,8 @@ def test_number(value, shown):
 
 
 def test_signed_number_keeps_its_sign_and_zero_has_none():
-    values = (0.05, -0.05, 0.0, 0.0001, -0.00002)
-    shown = ["+0.050", "−0.050", "0.000", "+0.0001", "−0.00002"]
+    values = (0.05, -0.05, 0.0, 0.0001, -0.00002, 3e-17)
+    shown = ["+0.050", "−0.050", "0.000", "+0.0001", "−0.00002", "0.000"]
     assert [format.number(value, signed=True) for value in values] == shown
 
 

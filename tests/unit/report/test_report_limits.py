@@ -33,7 +33,7 @@ def test_pairs_that_no_window_sees_and_unfinished_training_are_said(results):
     training = one.training | {"best_epoch": one.training["epochs"]}
     changed = dataclasses.replace(one, metrics=metrics, training=training)
     text = " ".join(limits(dataclasses.replace(results, experiments=[changed, *results.experiments[1:]])))
-    assert f"of all held-out pairs {one.name} 25 %" in text
+    assert f"of all held-out pairs 25 % ({one.name})." in text
     assert f"{one.name} was best in the last epoch" in text
 
 

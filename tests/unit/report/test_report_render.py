@@ -64,7 +64,7 @@ def test_memorisation_stays_off_the_headline(text):
 def test_every_number_of_the_summary_stands_in_a_result_file(text, results):
     primary, audit = results.primary, results.audit
     values = [primary[key] for key in ("mean", "low", "high", "min_improvement")]
-    values += [values[0] * 0, primary["p"]]
+    values += [values[0] * 0, primary["p"], *(run["mean"] for run in primary["seeds"])]
     row = results.metrics["test"].loc[results.best.name]
     values += [row[f"{key}{end}"] for key in ("p_at_l_long", "roc_auc") for end in ("", "_low", "_high")]
     margins = results.comparisons[results.comparisons["first"] == results.best.name]
@@ -74,6 +74,7 @@ def test_every_number_of_the_summary_stands_in_a_result_file(text, results):
     shown = {number(value) for value in values} | {number(value, signed=True).lstrip("+") for value in values}
     margin = results.chain_scores("baseline")["tm"] - results.chain_scores("random_walk")["tm"]
     counts = {primary["n"], results.config["folding"]["adapter"]["blocks"], len(results.config["folding"]["seeds"])}
+    counts |= {run["seed"] for run in primary["seeds"]}
     counts |= {len(results.experiments), int(row["proteins"]), results.tunings[0].training["chains"]}
     counts |= {int((margin > 0).sum()), int((audit["split"] == "target").sum()), round(100 * primary["confidence"])}
     counts |= {0, round(100 * results.config["splits"]["leakage"]["identity"])}

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from hardfold import tables
-from hardfold.alignment.diversity import NEFF_BANDS, neff_band
 from hardfold.arms import (
     ALIGNMENT,
     BASELINE,
@@ -23,19 +22,24 @@ from hardfold.arms import (
     SWAPPED,
     TEST_TIME,
 )
-from hardfold.statistics import adjust, bootstrap_interval, smallest_p, wilcoxon, wilson_interval
+from hardfold.difficulty import grouped, named, with_hard
+from hardfold.pairing import (
+    METRICS,
+    ComparisonError,
+    bands,
+    by_seed,
+    by_target,
+    by_unit,
+    every_metric,
+    pairings,
+    summarise,
+    summarise_units,
+)
+from hardfold.statistics import adjust, smallest_p
 
 FEW = 30  # targets of a class below which the comparison says so
 REACHED = (0.6, 0.7)  # TM-score
 IMPROVED_BY = 0.10  # TM-score
-# Arms compared with each other, first less second: what reading alignments gives, what is left of it with another's
-# alignment and what with none, what the right structures give.
-PAIRINGS = [
-    (ALIGNMENT, "disjoint"),
-    (SWAPPED, ALIGNMENT),
-    (SWAPPED, "disjoint"),
-    ("disjoint", SHUFFLED),
-]
 
 ARM_NOTES = {
     MEMORISATION: "Arm memorisation was trained on the targets themselves: it shows whether tuning can change a "
@@ -56,151 +60,39 @@ ARM_NOTES = {
 }
 
 
-class ComparisonError(ValueError):
-    """Scores that cannot be compared; the message names the arm, class or target."""
-
-
-def pair(scores: pd.DataFrame) -> pd.DataFrame:
-    """A row a target, unit and arm: target, unit, class, arm, tm, baseline, difference (means over seeds), seeds (TM by
-    seed, in their order). Rows without a score are left out.
-
-    ComparisonError unless each arm has the baseline's targets and units (those of arms.PARTIAL may be fewer), and each
-    of them the same seeds.
-    """
-    scored = scores[scores["tm"].notna() & (scores["arm"] != FLOOR)].sort_values(["arm", "target", "unit", "seed"])
-    baseline = scored[scored["arm"] == BASELINE].set_index(["target", "unit"])["tm"]
-    rows = []
-    for arm, part in scored[scored["arm"] != BASELINE].groupby("arm"):
-        units = set(zip(part["target"], part["unit"], strict=True))
-        if unpaired := units - set(baseline.index) if arm in PARTIAL else units ^ set(baseline.index):
-            names = ", ".join(f"{target} ({unit})" for target, unit in sorted(unpaired))
-            raise ComparisonError(f"{arm}: {names} not scored in both it and the baseline")
-        seeds = sorted(part["seed"].unique())
-        for (target, unit, kind), runs in part.groupby(["target", "unit", "class"]):
-            if runs["seed"].to_list() != seeds:
-                raise ComparisonError(f"{arm}: {target} ({unit}) is not scored once for each seed of {seeds}")
-            row = {"target": target, "unit": unit, "class": kind, "arm": arm, "tm": float(runs["tm"].mean())}
-            row |= {"baseline": float(baseline[target, unit]), "seeds": runs["tm"].to_list()}
-            rows.append(row | {"difference": row["tm"] - row["baseline"]})
-    return pd.DataFrame(rows, columns=["target", "unit", "class", "arm", "tm", "baseline", "difference", "seeds"])
-
-
-def by_target(scores: pd.DataFrame) -> pd.DataFrame:
-    """`pair` for whole chains."""
-    return pair(scores[scores["unit"] == "chain"]).drop(columns="unit")
-
-
-def by_unit(scores: pd.DataFrame) -> pd.DataFrame:
-    """`pair` for evaluation units: of a target without any, the chain."""
-    units = scores[scores["unit"] != "chain"]
-    return pair(pd.concat([units, scores[~scores["target"].isin(units["target"])]]))
-
-
-def differences(paired: pd.DataFrame) -> np.ndarray:
-    """(n, seeds): each run's TM-score minus the baseline's."""
-    return np.array(paired["seeds"].to_list()) - paired[["baseline"]].to_numpy()
-
-
-def summarise(paired: pd.DataFrame, confidence: float, samples: int, seed: int) -> dict:
-    """Of rows of `pair`, one a target: n, mean and its interval, median, share improved, p, its method, worst three."""
-    values = paired["difference"].to_numpy()
-    worst = paired.sort_values("difference", kind="stable").head(3)
-    p, method = wilcoxon(values)
-    return {
-        **_spread(paired, confidence, samples, seed),
-        "p": p,
-        "p_method": method,
-        "worst": [
-            {"target": target, "difference": float(value)}
-            for target, value in zip(worst["target"], worst["difference"], strict=True)
-        ],
-    }
-
-
-def summarise_units(paired: pd.DataFrame, confidence: float, samples: int, seed: int) -> dict:
-    """The same of evaluation units, n of them, of which `targets` have some: the interval draws whole targets, and no
-    p is given, as units of one target are not independent.
-    """
-    return {**_spread(paired, confidence, samples, seed), "targets": int(paired["target"].nunique())}
-
-
-def _spread(paired, confidence, samples, seed):
-    values = paired["difference"].to_numpy()
-    interval = bootstrap_interval(differences(paired), confidence, samples, seed, clusters=paired["target"])
-    low, high = interval or (None, None)
-    improved = int((values > 0).sum())
-    improved_low, improved_high = wilson_interval(improved, len(values), confidence)
-    return {
-        "n": len(values),
-        "mean": float(values.mean()),
-        "median": float(np.median(values)),
-        "low": low,
-        "high": high,
-        "improved": improved / len(values),
-        "improved_low": improved_low,
-        "improved_high": improved_high,
-    }
-
-
-def pairings(scores: pd.DataFrame, confidence: float, samples: int, seed: int) -> list[dict]:
-    """Of each of PAIRINGS whose arms are both scored: `summarise` of the TM-scores of `first` less those of `second`,
-    seed by seed, on the chains that both have; over all of them and by `band` of their alignments' Neff. p_holm and
-    p_least are over all these rows.
-    """
-    paired = by_target(scores).set_index("target")
-    depths = scores[(scores["arm"] == BASELINE) & (scores["unit"] == "chain")].set_index("target")["neff"]
-    bands = pd.to_numeric(depths).dropna().map(neff_band)
-    rows = []
-    for first, second in PAIRINGS:
-        pair = paired[paired["arm"] == first].join(paired[paired["arm"] == second]["seeds"], rsuffix="_second")
-        pair = pair.dropna(subset=["seeds_second"]).reset_index()
-        pair["seeds"] = [list(np.subtract(*values)) for values in zip(pair["seeds"], pair["seeds_second"], strict=True)]
-        pair["difference"], pair["baseline"] = pair["seeds"].map(np.mean), 0.0
-        for band in ("all", *NEFF_BANDS):
-            part = pair if band == "all" else pair[pair["target"].map(bands) == band]
-            if len(part):
-                row = {"first": first, "second": second, "band": band}
-                rows.append(row | summarise(part, confidence, samples, seed))
-    adjust(rows, "n")
-    return rows
-
-
 def _cells(paired: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
-    """(arm, class) -> rows, class `all` first; a unit without a class is of `all` alone."""
-    kinds = [kind for kind in sorted(paired["class"].unique()) if kind]
-    cells = {
-        (arm, kind): part if kind == "all" else part[part["class"] == kind]
-        for arm, part in paired.groupby("arm")
-        for kind in ["all", *kinds]
-    }
-    return {key: part for key, part in cells.items() if len(part)}
+    """(arm, group) -> rows, group `all` first."""
+    return {(arm, group): rows for arm, part in paired.groupby("arm") for group, rows in grouped(part).items()}
 
 
 def compare(scores: pd.DataFrame, primary: Mapping, samples: int, seed: int) -> dict:
     """The content of comparison.json. `primary`: arm, class, min_improvement, confidence, as configured."""
+    scores = with_hard(scores)
     paired = by_target(scores)
-    classes = ["all", *sorted(paired["class"].unique())]
     cells, settings = _cells(paired), (primary["confidence"], samples, seed)
     endpoint = (primary["arm"], primary["class"])
     if endpoint not in cells:
         raise ComparisonError(f"primary: no scores of arm {endpoint[0]}, class {endpoint[1]}")
     secondary = [
-        {"arm": arm, "class": kind} | summarise(part, *settings) | {"p_holm": None, "p_least": smallest_p(len(part))}
-        for (arm, kind), part in cells.items()
+        {"arm": arm, "class": group} | summarise(part, *settings) | {"p_holm": None, "p_least": smallest_p(len(part))}
+        for (arm, group), part in cells.items()
     ]
     result = next(row for row in secondary if (row["arm"], row["class"]) == endpoint)
     claims = [row for row in secondary if row is not result and row["arm"] not in OFF_HEADLINE]
     adjust(claims, "n")
     units = _cells(by_unit(scores))
+    runs = sorted(scores.loc[scores["arm"] == primary["arm"], "seed"].unique())
     floor = scores[(scores["arm"] == FLOOR) & (scores["unit"] == "chain")]["tm"]
     return {
-        "primary": _verdict(result, primary),
+        "primary": _verdict(result, primary) | {"seeds": by_seed(cells[endpoint], runs)},
         "secondary": secondary,
         "units": [
-            {"arm": arm, "class": kind} | summarise_units(part, *settings) for (arm, kind), part in units.items()
+            {"arm": arm, "class": group} | summarise_units(part, *settings) for (arm, group), part in units.items()
         ],
+        "metrics": every_metric(scores, *settings),
+        "bands": bands(scores, *settings),
         "pairings": pairings(scores, *settings),
-        "distribution": _distribution(paired, classes),
+        "distribution": _distribution(paired),
         "floor": {"mean": float(floor.mean()) if len(floor) else None, "n": len(floor)},
         "by_target": paired.to_dict("records"),
         "notes": _notes(scores, paired, result),
@@ -209,8 +101,9 @@ def compare(scores: pd.DataFrame, primary: Mapping, samples: int, seed: int) -> 
 
 def _verdict(result: dict, primary: Mapping) -> dict:
     criterion = (
-        f"mean TM-score improvement of arm {primary['arm']} over the baseline, targets of class {primary['class']}, "
-        f"at least {primary['min_improvement']:g}, and its {primary['confidence']:.0%} bootstrap interval excludes 0"
+        f"mean TM-score improvement of arm {primary['arm']} over the baseline, {named(primary['class'])}, "
+        f"at least {primary['min_improvement']:g}, "
+        f"and its {100 * primary['confidence']:g} % bootstrap interval excludes 0"
     )
     met = result["low"] is not None and result["mean"] >= primary["min_improvement"] and result["low"] > 0
     settings = {key: primary[key] for key in ("confidence", "min_improvement")}
@@ -218,30 +111,25 @@ def _verdict(result: dict, primary: Mapping) -> dict:
     return figures | settings | {"criterion": criterion, "met": met}
 
 
-def _distribution(paired: pd.DataFrame, classes: list[str]) -> list[dict]:
-    """Counts of targets by arm and class, the baseline first."""
+def _distribution(paired: pd.DataFrame) -> list[dict]:
+    """Counts of targets by arm and group, the baseline first."""
     targets = paired.drop_duplicates("target")
     baseline = targets.assign(arm=BASELINE, tm=targets["baseline"], difference=np.nan)
-    rows = []
-    for arm, part in [(BASELINE, baseline), *paired.groupby("arm")]:
-        for kind in classes:
-            chosen = part if kind == "all" else part[part["class"] == kind]
-            if chosen.empty:
-                continue
-            rows.append(
-                {
-                    "arm": arm,
-                    "class": kind,
-                    "n": len(chosen),
-                    "mean_tm": float(chosen["tm"].mean()),
-                    "median_tm": float(chosen["tm"].median()),
-                    **{f"reach_{level}": int((chosen["tm"] >= level).sum()) for level in REACHED},
-                    f"improved_by_{IMPROVED_BY:.2f}": None
-                    if arm == BASELINE
-                    else int((chosen["difference"] >= IMPROVED_BY).sum()),
-                }
-            )
-    return rows
+    return [
+        {
+            "arm": arm,
+            "class": group,
+            "n": len(rows),
+            "mean_tm": float(rows["tm"].mean()),
+            "median_tm": float(rows["tm"].median()),
+            **{f"reach_{level}": int((rows["tm"] >= level).sum()) for level in REACHED},
+            f"improved_by_{IMPROVED_BY:.2f}": None
+            if arm == BASELINE
+            else int((rows["difference"] >= IMPROVED_BY).sum()),
+        }
+        for arm, part in [(BASELINE, baseline), *paired.groupby("arm")]
+        for group, rows in grouped(part).items()
+    ]
 
 
 def _notes(scores: pd.DataFrame, paired: pd.DataFrame, result: dict) -> list[str]:
@@ -255,7 +143,7 @@ def _notes(scores: pd.DataFrame, paired: pd.DataFrame, result: dict) -> list[str
         f"Wilcoxon signed-rank test of the primary endpoint: {result['p_method']}; differences of 0 are dropped.",
         "Secondary p values are adjusted by Holm's method over all arms and classes but the primary endpoint and arms "
         "that make no claim (train = test, the oracle, controls and yardsticks).",
-        f"Values by target are means over seeds ({', '.join(map(str, seeds))} an arm); intervals draw targets and, "
+        f"Values by target are means over seeds ({' or '.join(map(str, seeds))} an arm); intervals draw targets and, "
         "within each sample, the seeds. p is over targets for these very training runs: so few seeds understate how "
         "much another training would differ, in the interval, too.",
     ]
@@ -270,7 +158,7 @@ def _notes(scores: pd.DataFrame, paired: pd.DataFrame, result: dict) -> list[str
             notes.append(f"Arm {arm} has scores of {count} of {len(targets)} targets.")
     if in_training or unknown:
         notes.append(
-            f"In the baseline's training period: {in_training} targets; not known for {unknown} of {len(targets)}."
+            f"In the baseline's training period: {in_training} of {len(targets)} targets; not known for {unknown}."
         )
     return notes
 
@@ -289,8 +177,9 @@ def leakage(audit: pd.DataFrame) -> dict:
 
 def compare_arms(scores: Path, audit: Path, output: Path, *, primary: Mapping, bootstrap: int, seed: int) -> None:
     """Write comparison.json from results/folding/scores.tsv, with `leakage` of results/splits/audit.tsv in it."""
-    table = tables.read(scores, ["target", "unit", "class", "arm", "seed", "tm", "neff", "in_baseline_training_period"])
-    table = table.assign(tm=pd.to_numeric(table["tm"]), seed=table["seed"].astype(int))
+    facts = ["neff", "nearest_training_identity", "in_baseline_training_period"]
+    table = tables.read(scores, ["target", "unit", "class", "arm", "seed", *METRICS, *facts])
+    table = table.assign(seed=table["seed"].astype(int), **table[METRICS].apply(pd.to_numeric))
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)  # a mean of nothing must not pass as a number
         comparison = compare(table, primary, bootstrap, seed)

@@ -1,16 +1,17 @@
 """The configuration: checked against its schema, then across keys, before any job starts."""
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 
 import jsonschema
+import pandas as pd
 import yaml
 
 from hardfold.arms import ALIGNMENT, ORACLE, SWAPPED, TEST_TIME
 from hardfold.contact.bins import NEAREST, contact_bins
 from hardfold.contact.keys import BASELINES, encoder_names
-from hardfold.inputs import is_date
+from hardfold.difficulty import ALL, HARD, HARD_CLASSES, is_hard
+from hardfold.inputs import is_date, parse_unit_classes
 from hardfold.jobs import DATABASE_FILES
 from hardfold.weights import cached_files, local_files, required_files
 
@@ -161,11 +162,17 @@ def check_files(config: dict) -> None:
         raise ConfigError("the configuration names what is not there:\n" + "\n".join(f"  - {f}" for f in faults))
 
 
-def check_classes(config: dict, classes: Iterable[str]) -> None:
-    """Raise ConfigError unless the classes that the configuration names are among those of the targets."""
-    classes, table = set(classes), config["inputs"]["targets"]
-    if config["primary"]["class"] not in {"all", *classes}:
-        raise ConfigError(f"primary.class: {config['primary']['class']} is neither all nor a class of {table}")
+def check_classes(config: dict, targets: pd.DataFrame) -> None:
+    """Raise ConfigError unless the classes that the configuration names are among those of the targets, those of
+    inputs.read_targets.
+    """
+    classes, table, chosen = set(targets["class"]), config["inputs"]["targets"], config["primary"]["class"]
+    if chosen == HARD:
+        of_units = targets["unit_classes"].map(lambda text: parse_unit_classes(text).values())
+        if not any(is_hard({kind, *units}) for kind, units in zip(targets["class"], of_units, strict=True)):
+            raise ConfigError(f"primary.class: hard, but {table} has no target or unit of {', '.join(HARD_CLASSES)}")
+    elif chosen not in {ALL, *classes}:
+        raise ConfigError(f"primary.class: {chosen} is neither all nor hard nor a class of {table}")
     if strange := {*config["folding"]["leave_one_out"]["classes"]} - classes:
         raise ConfigError(f"folding.leave_one_out.classes: {', '.join(sorted(strange))}: no class of {table}")
 

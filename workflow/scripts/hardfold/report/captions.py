@@ -38,7 +38,8 @@ CAPTIONS = {
     "folding_confidence": (
         "Predicted confidence against measured lDDT",
         "pLDDT against lDDT-CA before and after adaptation: dots are targets (means of the chain, over seeds), squares "
-        "the residues of all targets and seeds in bins of pLDDT. A calibrated model lies on the dashed line.",
+        "the residues of all targets and seeds in bins of pLDDT. A calibrated model lies on the dashed line. "
+        "The scales end where the values do.",
     ),
     "folding_memorisation": (
         "Memorisation check: trained on the targets themselves",
@@ -105,7 +106,7 @@ CAPTIONS = {
     ),
     "data_depth": (
         "Alignment depth by split",
-        "Effective number of sequences (Neff) of each chain's alignment.",
+        "Effective number of sequences (Neff) of each chain's alignment; the line is the median.",
     ),
     "data_identity": (
         "Nearest training chain before and after dropping",

@@ -10,15 +10,18 @@ from hardfold.report.reading import read_json, read_table, require
 
 COMPARISON_KEYS = {
     "primary": {"arm", "class", "n", "mean", "median", "low", "high", "p", "p_method", "confidence"}
-    | {"min_improvement", "criterion", "met"},
+    | {"min_improvement", "criterion", "met", "seeds"},
     "secondary": {"arm", "class", "n", "mean", "median", "low", "high", "p", "p_holm", "improved", "improved_low"}
     | {"improved_high", "worst"},
     "units": {"arm", "class", "n", "targets", "mean", "median", "low", "high", "improved"}
     | {"improved_low", "improved_high"},
+    "metrics": {"arm", "level", "metric", "n", "targets", "baseline", "value", "mean", "low", "high"},
+    "bands": {"arm", "by", "band", "n", "baseline", "tm", "mean", "median", "low", "high", "improved", "improved_low"}
+    | {"improved_high"},
     "pairings": {"first", "second", "band", "n", "mean", "median", "low", "high", "p", "p_holm", "improved"}
     | {"improved_low", "improved_high", "worst"},
     "distribution": {"arm", "class", "n", "mean_tm", "median_tm", "reach_0.6", "reach_0.7", "improved_by_0.10"},
-    "by_target": {"target", "class", "arm", "tm", "baseline", "difference", "seeds"},
+    "by_target": {"target", "class", "hard", "arm", "tm", "baseline", "difference", "seeds"},
 }
 
 

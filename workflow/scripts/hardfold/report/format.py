@@ -15,11 +15,11 @@ def is_unknown(value) -> bool:
 
 def number(value: float | None, digits: int = 3, signed: bool = False) -> str:
     """Fixed decimals with a true minus sign; never '-0.000'. A signed value that would round to 0 keeps its sign by
-    further decimals: an interval's end at -0.0002 includes 0, one at +0.0002 does not.
+    further decimals: an interval's end at -0.0002 includes 0, one at +0.0002 does not. Below 1e-9 it is rounding.
     """
     if is_unknown(value):
         return UNKNOWN
-    while signed and value and digits < 9 and not round(float(value), digits):
+    while signed and abs(value) >= 1e-9 and not round(float(value), digits):
         digits += 1
     rounded = round(float(value), digits) + 0.0
     return f"{rounded:{'+' if signed and rounded else ''},.{digits}f}".replace("-", "−")

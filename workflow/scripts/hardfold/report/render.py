@@ -9,6 +9,7 @@ import jinja2
 import markdown
 from markdown.extensions.toc import TocExtension
 
+from hardfold import difficulty
 from hardfold.report import answers, format, secondary, verdict
 from hardfold.report.captions import CAPTIONS
 from hardfold.report.results import Results, read_results
@@ -41,6 +42,7 @@ def render_markdown(results: Results, figures: Path) -> str:
         figure=figure,
         format=format,
         verdict=verdict,
+        difficulty=difficulty,
         answers=answers,
         secondary=secondary,
         folding=folding,

@@ -9,6 +9,7 @@ import pandas as pd
 from hardfold.arms import MEMORISATION, OFF_HEADLINE, TEST_TIME, finetuning_runs, prediction_runs
 from hardfold.config import pretrained_models, resolve_experiments
 from hardfold.contact.score import METRICS
+from hardfold.difficulty import grouped
 from hardfold.inputs import read_reference_scores
 from hardfold.leakage import SCORED
 from hardfold.report.folding_results import (
@@ -114,6 +115,12 @@ class Results:
         """Classes of the targets; their units have classes of their own."""
         return sorted(set(self.scores["class"][self.scores["unit"] == "chain"]))
 
+    @property
+    def groups(self) -> dict[str, set[str]]:
+        """The targets of `all`, `hard` and each class that some arm has scores of."""
+        targets = pd.DataFrame(self.comparison["by_target"]).drop_duplicates("target")
+        return {group: set(rows["target"]) for group, rows in grouped(targets).items()}
+
     def native(self, target: str) -> Path:
         return self.root / f"targets/{target}.cif"
 
@@ -125,8 +132,8 @@ class Results:
         return next((e for e in self.comparison["secondary"] if (e["arm"], e["class"]) == (arm, group)), None)
 
     def by_target(self, arm: str) -> pd.DataFrame:
-        """TM-scores of an arm's chains beside the baseline's: target, class, arm, tm, baseline, difference, seeds."""
-        columns = ["target", "class", "arm", "tm", "baseline", "difference", "seeds"]
+        """TM-scores by chain of an arm and the baseline: target, class, hard, arm, tm, baseline, difference, seeds."""
+        columns = ["target", "class", "hard", "arm", "tm", "baseline", "difference", "seeds"]
         table = pd.DataFrame(self.comparison["by_target"], columns=columns)
         return table[table["arm"] == arm]
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from hardfold.arms import FLOOR
+from hardfold.difficulty import grouped
 from hardfold.report.format import count, interval, number, p_value, percent, words
 from hardfold.report.reading import ResultsError
 from hardfold.report.results import Results
@@ -57,6 +58,15 @@ def evidence(entry: dict) -> str:
     return "; ".join([*parts, f"{test} p {p if p.startswith('<') else f'= {p}'}"] if test else parts)
 
 
+def seed_statement(primary: dict) -> str:
+    """The primary endpoint's mean difference in each training run; empty where there was one alone."""
+    if len(primary["seeds"]) < 2:
+        return ""
+    means = [f"{number(run['mean'], signed=True)} (seed {run['seed']})" for run in primary["seeds"]]
+    sizes = words(sorted({count(run["n"]) for run in primary["seeds"]}))
+    return f"Seed by seed the mean difference is {words(means)}, each over n = {sizes} targets."
+
+
 def cannot_reject(n: int, confidence: float) -> bool:
     """Whether even the smallest exact p for `n` pairs is above the test's level."""
     return smallest_p(n) > 1 - confidence
@@ -65,9 +75,7 @@ def cannot_reject(n: int, confidence: float) -> bool:
 def power_statement(results: Results) -> str:
     """What the primary endpoint's test could have found, with the spread of the differences as measured."""
     primary = results.primary
-    rows = results.by_target(primary["arm"])
-    if primary["class"] != "all":
-        rows = rows[rows["class"] == primary["class"]]
+    rows = grouped(results.by_target(primary["arm"]))[primary["class"]]
     deviation, n, level = rows["difference"].std(), primary["n"], 1 - primary["confidence"]
     if cannot_reject(n, primary["confidence"]):
         return f"Power: none. With n = {count(n)} no test of the primary endpoint can succeed, whatever the effect."
@@ -86,7 +94,7 @@ def power_statement(results: Results) -> str:
 
 @dataclass(frozen=True)
 class FloorComparison:
-    """The baseline minus random compact walks on the targets of the primary class: means, and the paired margin."""
+    """The baseline minus random compact walks on the targets of the primary endpoint: means, and the paired margin."""
 
     baseline: float
     floor: float
@@ -101,8 +109,7 @@ def compare_with_floor(results: Results) -> FloorComparison | None:
     pairs = (
         results.chain_scores("baseline")[["tm"]].join(results.chain_scores(FLOOR)[["tm"]], rsuffix="_floor").dropna()
     )
-    if (group := results.primary["class"]) != "all":
-        pairs = pairs[pairs.index.get_level_values("class") == group]
+    pairs = pairs[pairs.index.isin(results.groups[results.primary["class"]], level="target")]
     if pairs.empty:
         return None
     margins = (pairs["tm"] - pairs["tm_floor"]).to_numpy()
@@ -138,8 +145,8 @@ def leakage_statement(results: Results) -> str:
     limit = results.config["splits"]["leakage"]["identity"]
     related = (targets["identity_kept"] >= limit).sum()
     return (
-        f"Of {count(len(targets))} audited targets, {count(related)} have as their nearest training chain, by "
-        f"e-value and whatever that is, one at {percent(limit)} identity or more."
+        f"Of {count(len(targets))} audited targets, {count(related)} {'has' if related == 1 else 'have'} as the "
+        f"nearest training chain, by e-value and whatever that is, one at {percent(limit)} identity or more."
     )
 
 

@@ -67,9 +67,10 @@ def differences(results: Results) -> Figure | None:
 
 
 def precision(results: Results) -> Figure | None:
-    """P@L by range: filled dots on test chains, open ones on targets."""
+    """P@L by range: filled dots on test chains, open ones on targets; a baseline that ranks no pairs has none."""
     colours = experiment_colours([one.name for one in results.experiments])
-    colours |= dict.fromkeys((one.name for one in results.baselines), GREY)
+    ranks = results.metrics["test"]["p_at_l_long"].notna()
+    colours |= dict.fromkeys((one.name for one in results.baselines if ranks[one.name]), GREY)
     figure, axes = panels(1, len(RANGES), 1.1 + 0.25 * len(colours), sharex=True, sharey=True)
     for axis, (span, label) in zip(axes[0], RANGES.items(), strict=True):
         key = f"p_at_l_{span}"

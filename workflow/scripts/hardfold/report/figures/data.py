@@ -21,11 +21,11 @@ def depth(results: Results) -> Figure | None:
         values = neff.loc[neff["split"] == split, "neff"].clip(lower=1)
         axis.hist(values, bins=edges, color=BLUE, edgecolor="white", linewidth=0.5)
         axis.set_xscale("log")
-        axis.set_title(f"{split} (n = {len(values)})", pad=3)
+        median = f", median {values.median():.1f}" if len(values) else ""
+        axis.set_title(f"{split} (n = {len(values)}{median})", pad=3)
         axis.yaxis.get_major_locator().set_params(integer=True, nbins=3)
-        if len(values):
+        if median:
             axis.axvline(values.median(), color=INK, linewidth=1)
-            axis.text(values.median(), axis.get_ylim()[1], f" median {values.median():.1f}", va="top", fontsize=7.5)
     axes[-1, 0].set_xticks([tick for tick in (1, 3, 10, 30, 100, 300, 1000, 3000) if tick <= edges[-1]])
     axes[-1, 0].xaxis.set_major_formatter("{x:g}")
     axes[-1, 0].minorticks_off()

@@ -1,6 +1,7 @@
 """Figures of the predicted structures: errors along the chain, distance maps, confidence."""
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 from scipy.spatial.distance import cdist
 
@@ -10,6 +11,7 @@ from hardfold.report.results import Results
 from hardfold.report.tables.confidence import known_chains, known_residues, reliability
 from hardfold.structure.parse import read_model
 
+STEP = 20  # of pLDDT, where the scale of its figure may end
 FAR = 30.0  # angstrom, the end of the maps' scale
 
 
@@ -75,20 +77,23 @@ def maps(results: Results) -> Figure | None:
 
 
 def confidence(results: Results) -> Figure | None:
-    """Chains as dots, and residues in bins of pLDDT, an arm a panel."""
-    arms = [arm for arm in ("baseline", *results.headline_arms) if len(known_chains(results, arm))]
+    """Chains as dots, and residues in bins of pLDDT, an arm a panel, all panels on the scale that they need."""
+    every = {arm: known_chains(results, arm) for arm in ("baseline", *results.headline_arms)}
+    arms = [arm for arm, chains in every.items() if len(chains)]
     if not arms:
         return None
+    bins = {arm: reliability(known_residues(results, arm)) for arm in arms}
+    points = pd.concat([table[["plddt", "lddt"]] for arm in arms for table in (every[arm], bins[arm])])
+    end = min(STEP * (points.mul([1, 100]).max(axis=None) // STEP + 1), 100)
     colours = arm_colours(results.config["folding"]["arms"])
     lines = -(-len(arms) // 3)
     figure, axes = panels(lines, min(max(len(arms), 2), 3), 2.7 * lines + 0.3, sharex=True, sharey=True)
     for axis, arm in zip(axes.flat, arms, strict=False):
-        chains, residues = known_chains(results, arm), known_residues(results, arm)
+        chains = every[arm]
         axis.plot([0, 100], [0, 1], color=INK, linestyle="--", linewidth=0.8)
         axis.scatter(chains["plddt"], chains["lddt"], s=12, color=colours[arm], alpha=0.55, linewidth=0)
-        bins = reliability(residues)
-        axis.plot(bins["plddt"], bins["lddt"], color=INK, linewidth=1.1, marker="s", markersize=3)
-        axis.set(xlim=(0, 100), ylim=(0, 1))
+        axis.plot(bins[arm]["plddt"], bins[arm]["lddt"], color=INK, linewidth=1.1, marker="s", markersize=3)
+        axis.set(xlim=(0, end), ylim=(0, end / 100))
         axis.set_title(f"{arm}\n(n = {count(len(chains))} targets)")
         axis.grid()
     for axis in keep_panels(axes, len(arms)):

@@ -27,7 +27,8 @@ def training(results: Results) -> Figure | None:
         axis.grid(axis="y")
     # A narrower scale would make noise look like a trend.
     bottom, top = axes[0, -1].get_ylim()
-    axes[0, -1].set_ylim(bottom, max(top, bottom + 0.05))
+    margin = max(0, 0.05 - (top - bottom)) / 2
+    axes[0, -1].set_ylim(bottom - margin, top + margin)
     key_below(figure, {f"{arm} ({_seeds(results, arm)})": {"color": colours[arm]} for arm in arms}, columns=3)
     return figure
 
@@ -64,7 +65,7 @@ def adaptation(results: Results) -> Figure | None:
     labels["perplexity"] = "perplexity, held-out"
     known = [name for name in labels if by_step[name].notna().any(axis=None)]
     colours = arm_colours(results.config["folding"]["arms"])
-    figure, axes = panels(1, len(known), 3.0, gridspec_kw={"width_ratios": [1.5, 1, 1][-len(known) :]})
+    figure, axes = panels(1, len(known), 3.0, gridspec_kw={"width_ratios": [1.7, 1, 1][-len(known) :]})
     for axis, name in zip(axes[0], known, strict=True):
         values = by_step[name] if name == "perplexity" else by_step[name] - by_step[name].loc[0]
         axis.plot(values.index, values, color=GREY, linewidth=0.6, alpha=0.45)
@@ -84,17 +85,17 @@ def _beside(axis, results: Results, last: float, colours: dict[str, str]) -> Non
     axis.axvline(1.1 * last, color=GREY, linewidth=0.7)
     ticks = [*axis.get_xticks()[(axis.get_xticks() >= 0) & (axis.get_xticks() <= last)]]
     names = [f"{tick:g}" for tick in ticks]
-    for place, (arm, label) in zip((1.25, 1.55), ((TEST_TIME, "chosen"), (ORACLE, "oracle")), strict=True):
+    for place, (arm, label) in zip((1.3, 1.75), ((TEST_TIME, "chosen"), (ORACLE, "oracle")), strict=True):
         entry = results.entry(arm)
         if entry["low"] is not None:
             axis.vlines(place * last, entry["low"], entry["high"], color=INK, linewidth=2)
         axis.scatter([place * last], [entry["mean"]], marker="D", s=24, color=colours[arm], edgecolor=INK, zorder=3)
         top = entry["mean"] if entry["high"] is None else entry["high"]
-        axis.annotate(number(entry["mean"], signed=True), (place * last, top), (0, 5), textcoords="offset points",
+        axis.annotate(number(entry["mean"], 4, signed=True), (place * last, top), (0, 5), textcoords="offset points",
                       ha="center", fontsize=7.5)  # fmt: skip
         ticks, names = [*ticks, place * last], [*names, label]
     axis.set_xticks(ticks, names)
-    axis.set_xlim(right=1.75 * last)
+    axis.set_xlim(right=2.05 * last)
 
 
 def _seeds(results: Results, arm: str) -> str:

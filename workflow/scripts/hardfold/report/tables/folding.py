@@ -1,11 +1,9 @@
 """Tables of the folding track over targets: differences, distribution, classes, arms against each other."""
 
 from hardfold.arms import FLOOR, OFF_HEADLINE
-from hardfold.leakage import band
-from hardfold.report.bands import BANDS
-from hardfold.report.format import count, interval, markdown_table, number, p_value, words
+from hardfold.difficulty import ALL
+from hardfold.report.format import UNKNOWN, count, interval, markdown_table, number, p_value, words
 from hardfold.report.results import Results
-from hardfold.report.tables.targets import baseline_rows
 
 
 def improvements(results: Results, arms: list[str]) -> str:
@@ -93,34 +91,67 @@ def distribution(results: Results) -> str:
 
 
 def by_class(results: Results) -> str:
-    floor = results.chain_scores(FLOOR)["tm"].groupby("class").mean()
-    neff = results.chain_scores("baseline")["neff"].groupby("class").median()
+    floor, neff = results.chain_scores(FLOOR)["tm"], results.chain_scores("baseline")["neff"]
     means = {(row["arm"], row["class"]): row["mean_tm"] for row in results.comparison["distribution"]}
     rows = []
-    for group in results.classes:
+    for group, members in results.groups.items():
+        if group == ALL:
+            continue
+        walks, depth = (values[values.index.isin(members, level="target")] for values in (floor, neff))
         for arm in results.headline_arms:
             if entry := results.entry(arm, group):
-                levels = [neff.get(group), floor.get(group), means.get(("baseline", group)), means.get((arm, group))]
+                levels = [depth.median(), walks.mean(), means.get(("baseline", group)), means.get((arm, group))]
                 cells = [number(value, digits) for value, digits in zip(levels, (1, 3, 3, 3), strict=True)]
                 rows.append([f"{group}, {arm}", *cells, *_change(entry)])
     header = ["class, arm", "median Neff", "random walk TM", "baseline TM", "arm TM"]
     return markdown_table([*header, *CHANGE], rows)
 
 
-def by_group(results: Results, column: str) -> str:
-    """Mean TM-scores of the primary arm's targets by `band` (nearest training identity) or `period`."""
-    targets = results.by_target(results.primary["arm"])
-    baseline = baseline_rows(results)
-    if column == "band":
-        groups, order = baseline["nearest_training_identity"].map(band), BANDS
-        title = "nearest training identity (%)"
-    else:
-        groups = baseline["in_baseline_training_period"].replace("", "not known")
-        order, title = sorted(set(groups)), "in the baseline's training period"
-    rows = []
-    for group in order:
-        part = targets[targets["target"].isin(groups.index[groups == group])]
-        if len(part):
-            changes = [number(part["baseline"].mean()), number(part["tm"].mean())]
-            rows.append([group, count(len(part)), *changes, number(part["difference"].mean(), signed=True)])
-    return markdown_table([title, "n", "baseline TM", f"{results.primary['arm']} TM", "mean difference"], rows)
+def by_band(results: Results, by: str, title: str) -> str:
+    """Differences of the headline arms by `identity` to the nearest training chain or by `period`."""
+    rows = [
+        [
+            f"{row['band']}, {row['arm']}",
+            count(row["n"]),
+            number(row["baseline"]),
+            number(row["tm"]),
+            interval(row["mean"], row["low"], row["high"], signed=True),
+            interval(row["improved"], row["improved_low"], row["improved_high"], digits=2),
+        ]
+        for row in results.comparison["bands"]
+        if row["by"] == by and row["arm"] in results.headline_arms
+    ]
+    header = [f"{title}, arm", "n", "baseline TM", "arm TM", "mean difference", "fraction improved"]
+    return markdown_table(header, rows)
+
+
+METRICS = {"gdt_ts": ("GDT_TS", 3), "lddt": ("lDDT-CA", 3), "rmsd": ("RMSD (Å)", 1)}
+
+
+def other_scores(results: Results, arms: list[str], level: str) -> str:
+    """Mean GDT_TS, lDDT-CA and RMSD of the baseline and some arms, with each arm's difference, over whole chains
+    (level `chain`) or evaluation units (`unit`); empty where there are none.
+    """
+    if level == "unit" and (results.scores["unit"] == "chain").all():
+        return ""
+    cells: dict[str, dict[str, dict]] = {arm: {} for arm in arms}
+    for row in results.comparison["metrics"]:
+        if row["level"] == level and row["arm"] in arms:
+            cells[row["arm"]][row["metric"]] = row
+    sizes = {arm: max(row["n"] for row in own.values()) for arm, own in cells.items() if own}
+    if not sizes:
+        return ""
+    most = cells[max(sizes, key=sizes.get)]  # an arm may lack targets that the baseline has
+    rows = [["baseline", count(max(sizes.values()))]]
+    rows[0] += [number(most.get(metric, {}).get("baseline"), digits) for metric, (_, digits) in METRICS.items()]
+    for arm, size in sizes.items():
+        rows.append([arm, count(size)])
+        for metric, (_, digits) in METRICS.items():
+            rows[-1].append(_beside_baseline(cells[arm][metric], digits, size) if metric in cells[arm] else UNKNOWN)
+    return markdown_table(["arm", level + "s", *(label for label, _ in METRICS.values())], rows)
+
+
+def _beside_baseline(row: dict, digits: int, size: int) -> str:
+    """`0.084 (+0.002 [+0.001, +0.004])`, with n where it is below the arm's: RMSD wants three residues."""
+    change = interval(row["mean"], row["low"], row["high"], digits, signed=True)
+    return f"{number(row['value'], digits)} ({change})" + (f" (n = {count(row['n'])})" if row["n"] < size else "")

@@ -110,15 +110,16 @@ def _start(one: Experiment) -> str:
 
 def _unseen(results: Results) -> list[str]:
     """The share of pairs that the windows of the experiments leave out, where there are any."""
-    shares = {}
+    names: dict[str, list[str]] = {}
     for one in results.experiments:
         rows = [row for split in SCORED for row in one.metrics[split]["by_protein"]]
         unseen = sum(row["pairs_unseen"] for row in rows)
         if unseen:
-            shares[one.name] = unseen / (unseen + sum(row["pairs"] for row in rows))
-    if not shares:
+            share = percent(unseen / (unseen + sum(row["pairs"] for row in rows)))
+            names.setdefault(share, []).append(one.name)
+    if not names:
         return []
-    said = words([f"{name} {percent(share)}" for name, share in shares.items()])
+    said = words([f"{share} ({words(own)})" for share, own in names.items()])
     return [
         f"Windows of `max_length` residues leave out pairs of longer chains, far ones: of all held-out pairs {said}. "
         "They are scored neither as contacts nor as none, so metrics in one table may be over different pairs; paired "

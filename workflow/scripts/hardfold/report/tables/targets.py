@@ -15,16 +15,17 @@ def targets(results: Results) -> str:
     floor = results.chain_scores(FLOOR)["tm"].droplevel("class")
     changes = results.by_target(arm).set_index("target")
     published = _published(results, "chain")
+    audit = results.audit.set_index("chain")
     rows = []
     for target, row in baseline_rows(results).iterrows():
         one = changes.loc[target] if target in changes.index else None
         cells = [target, row["class"], count(row["residues"]), number(floor.get(target)), number(row["tm"])]
         cells += [UNKNOWN, UNKNOWN] if one is None else [_with_seeds(one), number(one["difference"], signed=True)]
         cells += [number(scores.get((target, "chain"))) for _, scores in published.items()]
-        cells += [number(row["neff"], 1), _nearest(row["nearest_training_identity"])]
+        cells += [number(row["neff"], 1), _nearest(audit.loc[target]) if target in audit.index else UNKNOWN]
         rows.append([*cells, row["in_baseline_training_period"]])
     header = ["target", "class", "residues", "random walk TM", "baseline TM", f"{arm} TM (seeds)", "difference"]
-    header += [*published, "Neff", "nearest training", "in the baseline's training period"]
+    header += [*published, "Neff", "nearest training chain", "in the baseline's training period"]
     return markdown_table(header, rows, numeric_from=2)
 
 
@@ -108,5 +109,8 @@ def _with_seeds(row: pd.Series) -> str:
     return f"{number(row['tm'])} ({number(min(row['seeds']))}–{number(max(row['seeds']))})"
 
 
-def _nearest(identity: float) -> str:
-    return "no hit" if is_unknown(identity) else percent(identity)
+def _nearest(audited: pd.Series) -> str:
+    """Identity to the nearest training chain: `no hit`, `35 %`, `46 % → no hit` where relatives were dropped."""
+    values = (audited[column] for column in ("identity", "identity_kept"))
+    before, after = ("no hit" if is_unknown(value) else percent(value) for value in values)
+    return before if before == after else f"{before} → {after}"
