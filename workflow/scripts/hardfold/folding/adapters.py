@@ -136,14 +136,19 @@ def save_adapter(adapted: nn.Module, folder: Path) -> None:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if hasattr(adapted.trunk, NAME):
-        with whole_file(folder / ALIGNMENT) as temporary:
-            save_file(adapted.trunk.alignment.state_dict(), temporary)
+        save_alignment(adapted, folder)
     if isinstance(adapted, PeftModel):
         adapted.save_pretrained(folder)
         (folder / "README.md").unlink()  # peft's empty template of a model card
         return
     with whole_file(folder / FULL) as temporary:
         save_file(trained_state(adapted), temporary)
+
+
+def save_alignment(model: nn.Module, folder: Path) -> None:
+    """Write the AlignmentAdapter of a model that has one as alignment.safetensors."""
+    with whole_file(Path(folder, ALIGNMENT)) as temporary:
+        save_file(model.trunk.alignment.state_dict(), temporary)
 
 
 def load_adapter(model: EsmForProteinFolding, folder: Path) -> nn.Module:
