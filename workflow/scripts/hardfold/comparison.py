@@ -22,6 +22,7 @@ from hardfold.arms import (
     SHUFFLED,
     SWAPPED,
     TEST_TIME,
+    TRAINED_ALIGNMENT,
 )
 from hardfold.statistics import adjust, bootstrap_interval, smallest_p, wilcoxon, wilson_interval
 
@@ -38,6 +39,8 @@ PAIRINGS = [
 ]
 
 ARM_NOTES = {
+    TRAINED_ALIGNMENT: "Arm baseline_alignment is the untouched model reading alignments through the adapter that it was "
+    "trained with.",
     MEMORISATION: "Arm memorisation was trained on the targets themselves: it shows whether tuning can change a "
     "prediction, never that it helps.",
     LEAVE_ONE_OUT: "Arm leave_one_out was trained on other targets, those of the other folds; relatives and chains of "
