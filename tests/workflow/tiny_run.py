@@ -63,16 +63,8 @@ OPTIONS = {
     "folding": {
         "model": "esmfold_tiny",
         "arms": [
-            *[
-                "baseline_alignment",
-                "disjoint",
-                "disjoint_alignment",
-                "leave_one_out",
-                "test_time",
-                "test_time_oracle",
-                "memorisation",
-            ],
-            *["control_shuffled_labels", "control_swapped_alignment", "nearest_training"],
+            *["baseline_alignment", "disjoint", "disjoint_alignment", "leave_one_out", "test_time", "test_time_oracle"],
+            *["memorisation", "control_shuffled_labels", "control_swapped_alignment", "nearest_training"],
         ],
         "seeds": [1],
         "leave_one_out": {"folds": 2},

@@ -131,7 +131,7 @@ def alignment_files(split):
 def prediction_adapters(wildcards):
     """The adapters of a run: none for the baseline, one a fold for leave_one_out, the model's own."""
     if wildcards.arm == TRAINED_ALIGNMENT:
-        return f"results/weights/{config['folding']['model']}"
+        return [f"results/weights/{config['folding']['model']}"]
     names = {
         "baseline": [],
         SWAPPED: [ALIGNMENT],

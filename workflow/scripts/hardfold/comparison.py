@@ -39,8 +39,8 @@ PAIRINGS = [
 ]
 
 ARM_NOTES = {
-    TRAINED_ALIGNMENT: "Arm baseline_alignment is the untouched model reading alignments through the adapter that it was "
-    "trained with.",
+    TRAINED_ALIGNMENT: "Arm baseline_alignment is the untouched model reading alignments through the adapter that it "
+    "was trained with.",
     MEMORISATION: "Arm memorisation was trained on the targets themselves: it shows whether tuning can change a "
     "prediction, never that it helps.",
     LEAVE_ONE_OUT: "Arm leave_one_out was trained on other targets, those of the other folds; relatives and chains of "

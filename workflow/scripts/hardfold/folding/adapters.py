@@ -153,8 +153,10 @@ def save_alignment(model: nn.Module, folder: Path) -> None:
 
 
 def load_adapter(model: EsmForProteinFolding, folder: Path) -> nn.Module:
-    """The model with what `save_adapter` wrote, LoRA unmerged (merging would change the last bits), in eval mode. In the
-    model's own folder that is the alignment adapter it was trained with; AdapterError where there is none."""
+    """The model with what `save_adapter` wrote, LoRA unmerged (merging would change the last bits), in eval mode.
+
+    In the model's own folder that is the alignment adapter it was trained with. AdapterError where there is none.
+    """
     if Path(folder, ALIGNMENT_WEIGHTS).is_file():
         state = read_checkpoint(Path(folder, ALIGNMENT_WEIGHTS))
         AlignmentAdapter(model, int(state["block"])).load_state_dict(state)
