@@ -113,7 +113,11 @@ def test_all_faults_are_reported_at_once(config):
             {"folding": {"arms": ["disjoint", "control_swapped_alignment"]}},
             "folding.arms: control_swapped_alignment folds with the adapter of disjoint_alignment",
         ),
-        ({"folding": {"arms": ["disjoint", "random_walk"]}}, "'random_walk' is not allowed; choose one of disjoint"),
+        (
+            {"folding": {"arms": ["disjoint", "baseline_alignment"]}},
+            "folding.arms: baseline_alignment needs a model with alignment.safetensors",
+        ),
+        ({"folding": {"arms": ["disjoint", "random_walk"]}}, "'random_walk' is not allowed; choose one of baseline_al"),
         ({"folding": {"training_cutoff": "2020-02-30"}}, "folding.training_cutoff: 2020-02-30 is no day"),
         ({"splits": {"cutoff_date": "2020-13-01"}}, "splits.cutoff_date: 2020-13-01 is no day"),
         ({"structures": {"methods": ["X-RAY"]}}, "'X-RAY' is not allowed; choose one of X-RAY DIFFRACTION"),

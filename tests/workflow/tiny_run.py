@@ -20,6 +20,8 @@ import torch
 import yaml
 
 from hardfold import backbones
+from hardfold.folding.adapters import save_alignment
+from hardfold.folding.alignment import AlignmentAdapter
 from hardfold.folding.model import build_model, save_model, tiny_config
 
 ROOT = Path(__file__).parents[2]
@@ -61,8 +63,8 @@ OPTIONS = {
     "folding": {
         "model": "esmfold_tiny",
         "arms": [
-            *["disjoint", "disjoint_alignment", "leave_one_out", "test_time", "test_time_oracle", "memorisation"],
-            *["control_shuffled_labels", "control_swapped_alignment", "nearest_training"],
+            *["baseline_alignment", "disjoint", "disjoint_alignment", "leave_one_out", "test_time", "test_time_oracle"],
+            *["memorisation", "control_shuffled_labels", "control_swapped_alignment", "nearest_training"],
         ],
         "seeds": [1],
         "leave_one_out": {"folds": 2},
@@ -102,6 +104,8 @@ def build_folder(folder: Path) -> Path:
     state = backbones.to_transformers(stem.state_dict())
     folding.load_state_dict({name: value for name, value in state.items() if name.startswith("esm.")}, strict=False)
     save_model(folding, models / "esmfold_tiny")
+    AlignmentAdapter(folding, 0)
+    save_alignment(folding, models / "esmfold_tiny")
     (folder / "tiny.yaml").write_text(yaml.safe_dump(OPTIONS))
     return folder
 

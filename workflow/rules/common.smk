@@ -5,6 +5,7 @@ from hardfold.arms import (
     ALIGNMENT,
     READS_ALIGNMENTS,
     SWAPPED,
+    TRAINED_ALIGNMENT,
     WITHOUT_ADAPTER,
     finetuning_runs,
     prediction_runs,
@@ -128,7 +129,9 @@ def alignment_files(split):
 
 
 def prediction_adapters(wildcards):
-    """The adapters of a run: none for the baseline, one a fold for leave_one_out."""
+    """The adapters of a run: none for the baseline, one a fold for leave_one_out, the model's own."""
+    if wildcards.arm == TRAINED_ALIGNMENT:
+        return [f"results/weights/{config['folding']['model']}"]
     names = {
         "baseline": [],
         SWAPPED: [ALIGNMENT],

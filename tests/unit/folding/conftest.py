@@ -63,18 +63,23 @@ def tiny():
     return model
 
 
-def fetched(model, folder):
-    """Where the rule fetch_weights leaves a model of `folder`/models."""
-    places = {"folder": folder / "models", "cache": folder / "cache", "archive": "https://example.org"}
-    fetch(model, **places, offline=True, output=folder / "weights" / model)
-    return folder / "weights" / model
+@pytest.fixture
+def fetched(tmp_path):
+    """Fetches a model of the folder `models` as the rule fetch_weights does; returns where it lies then."""
+
+    def place(model):
+        places = {"folder": tmp_path / "models", "cache": tmp_path / "cache", "archive": "https://example.org"}
+        fetch(model, **places, offline=True, output=tmp_path / "weights" / model)
+        return tmp_path / "weights" / model
+
+    return place
 
 
 @pytest.fixture
-def weights(tiny, tmp_path):
+def weights(tiny, tmp_path, fetched):
     """The tiny model as the rule fetch_weights leaves it."""
     save_model(tiny, tmp_path / "models" / "tiny")
-    return fetched("tiny", tmp_path)
+    return fetched("tiny")
 
 
 @pytest.fixture
@@ -87,7 +92,7 @@ def data(tmp_path):
 
 
 @pytest.fixture
-def language_model(tiny, tmp_path):
+def language_model(tiny, tmp_path, fetched):
     """The tiny model's stem as an ESM-2 checkpoint with a head of its own, as the rule fetch_weights leaves it."""
     torch.manual_seed(1)
     stem, _ = backbones.build_esm2(1, 8, 2)
@@ -96,7 +101,7 @@ def language_model(tiny, tmp_path):
     state |= {name: value for name, value in backbones.from_transformers(own).items() if name in state}
     stem.load_state_dict(state)
     backbones.save(stem, tmp_path / "models/esm2_tiny.pt")
-    return fetched("esm2_tiny", tmp_path)
+    return fetched("esm2_tiny")
 
 
 @pytest.fixture

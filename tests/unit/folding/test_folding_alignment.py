@@ -13,10 +13,18 @@ from hardfold.alignment import log_odds, profile
 from hardfold.contact.embeddings import EmbeddingsError
 from hardfold.couplings import couplings, standardised
 from hardfold.dataset import Dataset
-from hardfold.folding.adapters import LAYERS, add_adapter, load_adapter, save_adapter, trained_parameters
+from hardfold.folding.adapters import (
+    LAYERS,
+    AdapterError,
+    add_adapter,
+    load_adapter,
+    save_adapter,
+    save_alignment,
+    trained_parameters,
+)
 from hardfold.folding.alignment import AlignmentAdapter, AlignmentFeatures, swapped
 from hardfold.folding.finetune import finetune
-from hardfold.folding.model import fold, load_model
+from hardfold.folding.model import fold, load_model, save_model
 from hardfold.folding.module import Crops, collate
 from hardfold.folding.predict import fold_sequence, predict_structures
 from hardfold.structure.parse import read_model
@@ -149,6 +157,27 @@ def test_what_is_saved_folds_as_before(tiny, aligned, weights, tmp_path, mode):
     first = fold_sequence(adapted.eval(), sequence, 1, 0, alignment)
     second = fold_sequence(again, sequence, 1, 0, alignment)
     assert all(np.array_equal(one, two, equal_nan=True) for one, two in zip(first, second, strict=True))
+
+
+def test_a_models_own_adapter_comes_with_its_weights(tiny, aligned, tmp_path, fetched):
+    data, files = aligned
+    save_model(tiny, tmp_path / "models/tiny")
+    AlignmentAdapter(tiny, 0)
+    stir(tiny)
+    save_alignment(tiny, tmp_path / "models/tiny")
+    weights = fetched("tiny")
+    features = AlignmentFeatures(*files, data)
+    for name, adapters in (("plain", []), ("reading", [weights])):
+        run = {"weights": weights, "targets": data, "adapters": adapters, "folds": None, "threads": 1}
+        run |= {"recycles": 0, "chunk_size": 0, "half_stem": False, "alignments": features if adapters else None}
+        predict_structures(**run, output=tmp_path / name / "predictions.tsv")
+    plain, reading = ((tmp_path / name / "3abc_A.cif").read_bytes() for name in ("plain", "reading"))
+    assert plain != reading
+
+
+def test_a_folder_without_any_adapter_is_refused(tiny, weights):
+    with pytest.raises(AdapterError, match=r"no adapter \(alignment.safetensors"):
+        load_adapter(tiny, weights)
 
 
 @pytest.fixture

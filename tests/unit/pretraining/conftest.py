@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import yaml
 
-from hardfold.pretraining.packing import save_sequences, save_stretches
+from hardfold.alignment import STATES
+from hardfold.couplings import couplings, standardised
+from hardfold.pretraining.packing import load_stretches, save_alignments, save_sequences, save_stretches
 from hardfold.structure.parse import read_chain
 
 ROOT = Path(__file__).parents[3]
@@ -27,7 +29,9 @@ def data(tmp_path_factory):
         if len(resolved) >= 64:
             # The stretch that promod3-data holds: it has no gap.
             sequence = "".join(chain.sequence[position] for position in resolved)
-            chains[chain.id] = SimpleNamespace(sequence=sequence, coordinates=chain.coordinates[resolved, :4])
+            profile = np.eye(20)[STATES[np.frombuffer(sequence.encode(), np.uint8)] % 20]
+            coordinates = chain.coordinates[resolved, :4]
+            chains[chain.id] = SimpleNamespace(sequence=sequence, coordinates=coordinates, profile=profile)
         if len(chains) == 9:
             break
     for group, names in (("train", sorted(chains)[:6]), ("validation", sorted(chains)[6:])):
@@ -35,6 +39,21 @@ def data(tmp_path_factory):
         save_sequences(folder, group, sequences, {name: number for number, name in enumerate(names)})
         save_stretches(folder, group, {name: chains[name] for name in names})
     return folder
+
+
+@pytest.fixture(scope="session")
+def alignments(data, tmp_path_factory):
+    """`build_alignments`' layout: three rows for each chain but the first of a group."""
+    folder = tmp_path_factory.mktemp("alignments")
+    for group in ("train", "validation"):
+        save_alignments(folder, group, map(_alignment, list(load_stretches(data, group).values())[1:]))
+    return folder
+
+
+def _alignment(chain):
+    query = np.frombuffer(chain.sequence.encode(), np.uint8)
+    rows = np.stack([query, np.roll(query, 1), query])
+    return chain.id, rows, standardised(couplings(rows))
 
 
 @pytest.fixture

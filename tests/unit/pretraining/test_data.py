@@ -36,7 +36,9 @@ def selected(tmp_path_factory):
     swissprot = {f"P{seed}": protein(seed) for seed in range(10, 16)} | {"PNEAR": mutated(holdout, 0.5, 3)}
     chains = {f"{seed}abc_A": protein(seed) for seed in range(3, 6)} | {"9xyz_B": mutated(target, 0.4, 4)}
     stretches = {
-        name: SimpleNamespace(sequence=sequence, coordinates=np.zeros((len(sequence), 4, 3), np.float32))
+        name: SimpleNamespace(
+            sequence=sequence, coordinates=np.zeros((len(sequence), 4, 3)), profile=np.zeros((len(sequence), 20))
+        )
         for name, sequence in chains.items()
     }
     held = {data.HOLDOUTS: {"1abc_A": holdout}, "CASP13/14": {"T1024 my native": target}, "CAMEO": {}}

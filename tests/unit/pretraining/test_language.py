@@ -11,7 +11,7 @@ import torch
 from hardfold import backbones
 from hardfold.distributed import launch
 from hardfold.pretraining import language, masked, masking
-from hardfold.pretraining.packing import load_sequences, load_stretches, save_alignments
+from hardfold.pretraining.packing import load_sequences, load_stretches
 
 
 @pytest.fixture
@@ -154,17 +154,6 @@ def killed_at(monkeypatch):
     return arm
 
 
-@pytest.fixture
-def alignments(data, tmp_path):
-    for group in ("train", "validation"):
-        rows = {}
-        for name, chain in load_stretches(data, group).items():
-            query = np.frombuffer(chain.sequence.encode(), np.uint8)
-            rows[name] = np.stack([query, np.roll(query, 1), query])
-        save_alignments(tmp_path / "alignments", group, rows.items())
-    return tmp_path / "alignments"
-
-
 @pytest.mark.parametrize("kind", ["sequence", "alignment"])
 def test_a_killed_run_goes_on_to_the_same_bytes(data, alignments, tmp_path, settings, kind, monkeypatch, killed_at):
     """The alignment model has dropout."""
@@ -205,7 +194,7 @@ def test_alignment_model_is_trained_and_read_by_fair_esm(data, alignments, tmp_p
     language.train_alignment_model(data, alignments, *common)
     model, _ = backbones.load(tmp_path / "run/esm_msa1b_t1_tiny.pt")
     assert model.num_layers == 1
-    assert json.loads((tmp_path / "run/training.json").read_text())["records"] == {"train": 6, "validation": 3}
+    assert json.loads((tmp_path / "run/training.json").read_text())["records"] == {"train": 5, "validation": 2}
 
 
 def test_sequences_come_back_as_they_were_stored(data):

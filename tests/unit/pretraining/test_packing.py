@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from hardfold.pretraining import packing
 
@@ -27,16 +28,24 @@ def test_a_file_is_below_twelve_megabytes_however_little_it_compresses(tmp_path)
 
 def test_stretches_keep_their_shape_to_a_hundredth_of_an_angstrom(tmp_path):
     coordinates = np.random.default_rng(1).normal(-200, 30, (9, 4, 3)).astype(np.float32)
-    stretches = {"1abc_A": SimpleNamespace(sequence="ACDEFGHIK", coordinates=coordinates)}
+    profile = np.random.default_rng(2).integers(0, 10_000, (9, 20)) / 10_000
+    stretches = {"1abc_A": SimpleNamespace(sequence="ACDEFGHIK", coordinates=coordinates, profile=profile)}
     packing.save_stretches(tmp_path, "train", stretches)
+    assert packing.load_profiles(tmp_path, "train")["1abc_A"] == pytest.approx(profile, abs=1e-6)
     chain = packing.load_stretches(tmp_path, "train")["1abc_A"]
     assert chain.sequence == "ACDEFGHIK" and chain.virtual_cb.any()
     moved = chain.coordinates[:, :4] - coordinates
     assert np.ptp(moved, axis=(0, 1)).max() < 0.0102
 
 
-def test_alignments_come_back(tmp_path):
-    alignments = {"b": np.full((3, 5), 65, np.uint8), "a": np.arange(65, 73, dtype=np.uint8).reshape(2, 4)}
-    packing.save_alignments(tmp_path, "train", alignments.items())
-    found = packing.load_alignments(tmp_path, "train")
-    assert list(found) == ["b", "a"] and all((found[name] == rows).all() for name, rows in alignments.items())
+def test_alignments_come_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(packing, "SHARD_BYTES", 100)
+    rows = {"b": np.full((3, 5), 65, np.uint8), "a": np.arange(65, 73, dtype=np.uint8).reshape(2, 4)}
+    couplings = {"b": np.arange(25.0).reshape(5, 5), "a": -np.eye(4)}
+    packing.save_alignments(tmp_path, "train", ((name, rows[name], couplings[name]) for name in rows))
+    assert len(list(tmp_path.iterdir())) == 2
+    for found, given in (
+        (packing.load_alignments(tmp_path, "train"), rows),
+        (packing.load_couplings(tmp_path, "train"), couplings),
+    ):
+        assert list(found) == ["b", "a"] and all((found[name] == given[name]).all() for name in given)

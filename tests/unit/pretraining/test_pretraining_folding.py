@@ -6,32 +6,38 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from hardfold import backbones
 from hardfold.folding import model as folding_model
+from hardfold.folding.alignment import AlignmentAdapter
 from hardfold.folding.model import build_model, load_model, save_model, tiny_config
-from hardfold.folding.module import HISTORY, ChainSet, Crops
-from hardfold.pretraining.folding import PretrainingModule, stage_at, train_folding_model
+from hardfold.folding.module import HISTORY, ChainSet, Crops, FoldingModule, validate
+from hardfold.pretraining.features import NoFeatures, PackedFeatures
+from hardfold.pretraining.folding import PretrainingModule, plan_stage, stage_at, train_folding_model
+from hardfold.pretraining.packing import load_stretches
 from hardfold.pretraining.publish import publish
 from hardfold.training import History
+
+LETTERS = "ACDEFGHIKLMNPQRSTVWY"
 
 
 @pytest.fixture
 def settings(tiny):
     stages = [
-        {"steps": 2, "crop": 16, "batch": 2, "fape_clamped": 0.0},
-        {"steps": 2, "crop": 20, "batch": 1, "fape_clamped": 0.9},
+        {"steps": 2, "crop": 16, "batch": 2, "fape_clamped": 0.0, "aligned": False},
+        {"steps": 2, "crop": 20, "batch": 1, "fape_clamped": 0.9, "aligned": False},
     ]
     small = {"trunk": tiny_config().esmfold_config.trunk.to_dict(), "confidence_width": 8, "stages": stages}
     return tiny["esmfold_tiny_hardfold"] | small | {"warmup": 1, "validate_every": 2, "validation_chains": 2}
 
 
-def train(data, folder, settings, run="run"):
+def train(data, folder, settings, run="run", alignments=None):
     torch.manual_seed(0)
     stem = backbones.build_esm2(1, 8, 2)[0]
     backbones.save(stem, folder / "esm2_t1_tiny.pt")
     common = (folder / run, folder / f"{run}_state", "esmfold_tiny", settings)
-    train_folding_model(data, folder / "esm2_t1_tiny.pt", *common, seed=1, threads=1)
+    train_folding_model(data, folder / "esm2_t1_tiny.pt", alignments, *common, seed=1, threads=1)
     return stem
 
 
@@ -53,8 +59,8 @@ class Killed(Exception):
     pass
 
 
-def test_a_killed_run_goes_on_to_the_same_bytes(data, tmp_path, settings, monkeypatch):
-    train(data, tmp_path, settings, "whole")
+def test_a_killed_run_goes_on_to_the_same_bytes(data, alignments, tmp_path, settings, monkeypatch):
+    train(data, tmp_path, settings, "whole", alignments)
     step = PretrainingModule.training_step
 
     def die(self, batch, index):
@@ -64,11 +70,64 @@ def test_a_killed_run_goes_on_to_the_same_bytes(data, tmp_path, settings, monkey
 
     monkeypatch.setattr(PretrainingModule, "training_step", die)
     with pytest.raises(Killed):
-        train(data, tmp_path, settings, "killed")
+        train(data, tmp_path, settings, "killed", alignments)
     monkeypatch.undo()
-    train(data, tmp_path, settings, "killed")
-    for name in ("model.safetensors", "history.csv"):
+    train(data, tmp_path, settings, "killed", alignments)
+    for name in ("model.safetensors", "alignment.safetensors", "history.csv"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_a_model_that_reads_alignments_folds_with_and_without_them(data, alignments, tmp_path, settings):
+    train(data, tmp_path, settings, alignments=alignments)
+    model, report = load_model(tmp_path / "run")
+    assert report["unexpected"] == []
+    chains = ChainSet(load_stretches(data, "validation"))
+    training = json.loads((tmp_path / "run/training.json").read_text())
+    weights = {name: settings[name] for name in ("fape", "confidence", "contact")}
+    weights |= {"fape_clamped": 0.9, "fape_blocks": ()}
+
+    def loss(features):
+        crops = Crops(ChainSet({id: chains[id] for id in chains.ids[:2]}), alignments=features)
+        return validate(model, crops, weights, settings["recycles"])["validation_loss"]
+
+    assert loss(None) == pytest.approx(training["validation_loss"], abs=1e-3)  # rounded to fp16
+    state = load_file(tmp_path / "run/alignment.safetensors")
+    AlignmentAdapter(model, 0).load_state_dict(state)
+    assert state["profile.weight"].any() and state["couplings.weight"].any()
+    assert loss(NoFeatures()) == pytest.approx(training["validation_loss"], abs=1e-3)
+    read = loss(PackedFeatures(data, alignments, "validation"))
+    assert read == pytest.approx(training["validation_loss_aligned"], abs=1e-3)
+    assert training["validation_loss_aligned"] != training["validation_loss"]
+
+
+def test_features_of_a_crop_are_those_of_its_residues(data, alignments):
+    features, chains = PackedFeatures(data, alignments, "train"), load_stretches(data, "train")
+    aligned, single = sorted(features.couplings)[0], (set(chains) - set(features.couplings)).pop()
+    profile, couplings = features.read(aligned, 3, 40)
+    letters = [LETTERS.index(letter) for letter in chains[aligned].sequence[3:40]]
+    assert profile[:, :20].argmax(1).tolist() == letters and not profile[:, 20].any()
+    assert couplings.shape == (37, 37) and torch.equal(couplings, features.read(aligned, 0, 60)[1][3:40, 3:40])
+    assert couplings.any() and not features.read(single, 3, 40)[1].any()
+
+
+@pytest.mark.parametrize(("share", "shown"), [(0, 0), (1, 8)])
+def test_so_many_crops_of_a_batch_show_their_alignment(tmp_path, settings, monkeypatch, share, shown):
+    module = bare_module(tmp_path, settings | {"read_alignments": share})
+    seen = []
+    monkeypatch.setattr(FoldingModule, "training_step", lambda self, batch, _: seen.append(batch))
+    monkeypatch.setattr(PretrainingModule, "global_step", 0)
+    module.training_step({"ids": "abcdefgh", "profile": torch.ones(8, 5, 21), "couplings": torch.ones(8, 5, 5)}, 0)
+    for name in ("profile", "couplings"):
+        assert seen[0][name].flatten(1).any(1).sum() == shown
+
+
+def test_an_aligned_stage_takes_aligned_chains_alone(data, alignments, settings):
+    crops = Crops(ChainSet(load_stretches(data, "train")), 16, PackedFeatures(data, alignments, "train"))
+    for aligned, count in ((True, 5), (False, 6)):
+        plan = plan_stage(crops, {"steps": 20, "batch": 2, "crop": 16, "aligned": aligned}, 1)
+        assert len(plan) == 20
+        found = {crops.chains[index].id for batch in plan for index, _ in batch}
+        assert len(found) == count and (not aligned or found == set(crops.alignments.couplings))
 
 
 def test_what_is_kept_is_the_average(data, tmp_path, settings):
@@ -78,8 +137,8 @@ def test_what_is_kept_is_the_average(data, tmp_path, settings):
     assert kept[0] != kept[1]
 
 
-def test_published_folder_has_card_and_checksums(data, tmp_path, settings):
-    train(data, tmp_path, settings)
+def test_published_folder_has_card_and_checksums(data, alignments, tmp_path, settings):
+    train(data, tmp_path, settings, alignments=alignments)
     sets = tmp_path / "sets.tsv"
     sets.write_text("set\tsequences\tleft_out\nembedded hold-outs\t131\t7\nCASP13/14\t0\t0\n")
     limits = {"max_evalue": 0.01, "min_identity": 0.3, "profile_iterations": 3}
@@ -87,18 +146,27 @@ def test_published_folder_has_card_and_checksums(data, tmp_path, settings):
     card = (tmp_path / "out/README.md").read_text()
     assert "| embedded hold-outs | 131 | 7 |" in card and "<= 0.01" in card and "Do not use it" in card
     assert "**Not excluded: CASP13/14.**" in card and "| stages 2 | steps 2, crop 20" in card
+    training = json.loads((tmp_path / "run/training.json").read_text())
+    assert f"| the sequence | {training['validation_tm']:.3f} |" in card
+    assert f"(`alignment.safetensors`) | {training['validation_tm_aligned']:.3f} |" in card
     listed = {line.split()[1] for line in (tmp_path / "out/SHA256SUMS").read_text().splitlines()}
-    assert listed == {"config.json", "model.safetensors", "history.csv", "training.json"}
+    weights = {"config.json", "model.safetensors", "alignment.safetensors"}
+    assert listed == weights | {"history.csv", "training.json"}
     sets.write_text("set\tsequences\tleft_out\nembedded hold-outs\t131\t7\nCASP13/14\t68\t3\n")
     publish("esmfold_tiny", tmp_path / "run", sets, tmp_path / "out", preset="tiny", **limits)
     assert "Not excluded" not in (tmp_path / "out/README.md").read_text()
 
 
-def test_crops_and_clamped_fape_follow_the_stages(tmp_path, settings, monkeypatch):
+def bare_module(folder, settings):
+    """A module without a model, on two chains of 40 residues."""
     chain = SimpleNamespace(sequence="ACDE" * 10, coordinates=np.zeros((40, 5, 3)), mask=np.ones(40, bool))
     crops = Crops(ChainSet({"1abc_A": chain, "1abd_A": chain}), settings["stages"][0]["crop"])
-    history = History(tmp_path / "history.csv", HISTORY)
-    module = PretrainingModule(torch.nn.Linear(1, 1), crops, crops, history, settings=settings, seed=1)
+    history = History(folder / "history.csv", HISTORY)
+    return PretrainingModule(torch.nn.Linear(1, 1), crops, crops, history, settings=settings, seed=1, aligned=crops)
+
+
+def test_crops_and_clamped_fape_follow_the_stages(tmp_path, settings, monkeypatch):
+    module = bare_module(tmp_path, settings)
     seen = []
     monkeypatch.setattr(
         "hardfold.folding.module.FoldingModule.training_step",
@@ -107,7 +175,7 @@ def test_crops_and_clamped_fape_follow_the_stages(tmp_path, settings, monkeypatc
     shapes = []
     for step in range(4):
         monkeypatch.setattr(PretrainingModule, "global_step", step)
-        module.training_step(None, 0)
+        module.training_step({"ids": [], "profile": torch.zeros(0, 1, 1), "couplings": torch.zeros(0, 1, 1)}, 0)
         if step % settings["validate_every"] == 0:
             shapes += [tuple(batch["mask"].shape) for batch in module.train_dataloader()]
     assert seen == [0.0, 0.0, 0.9, 0.9]

@@ -2,7 +2,7 @@
 
 | design | arm |
 | --- | --- |
-| none | baseline |
+| none | baseline; baseline_alignment, with the alignment adapter that came with the model |
 | A, tuned on other proteins | disjoint; disjoint_alignment, which reads alignments too |
 | B, k-fold over the targets | leave_one_out |
 | C, the language model adapted to the target's own sequence | test_time |
@@ -15,6 +15,7 @@
 from collections.abc import Mapping
 
 BASELINE = "baseline"
+TRAINED_ALIGNMENT = "baseline_alignment"
 ALIGNMENT = "disjoint_alignment"
 LEAVE_ONE_OUT = "leave_one_out"
 TEST_TIME = "test_time"
@@ -29,8 +30,8 @@ OFF_HEADLINE = {MEMORISATION, ORACLE, SHUFFLED, SWAPPED, NEAREST, FLOOR}
 # Their targets may be fewer than the baseline's: classes that the configuration names; those with a near chain.
 PARTIAL = {LEAVE_ONE_OUT, NEAREST}
 # They read results/embeddings/{profile,couplings}.
-READS_ALIGNMENTS = {ALIGNMENT, SWAPPED}
-WITHOUT_SEED = {BASELINE, NEAREST}
+READS_ALIGNMENTS = {TRAINED_ALIGNMENT, ALIGNMENT, SWAPPED}
+WITHOUT_SEED = {BASELINE, TRAINED_ALIGNMENT, NEAREST}
 # Their rules fold, choose or copy without an adapter of finetune_folding.
 WITHOUT_ADAPTER = {TEST_TIME, ORACLE, NEAREST}
 
@@ -50,6 +51,6 @@ def finetuning_runs(folding: Mapping) -> list[tuple[str, int]]:
     for arm in folding["arms"]:
         if arm == LEAVE_ONE_OUT:
             names += [f"{arm}/fold{fold}" for fold in range(1, folding[LEAVE_ONE_OUT]["folds"] + 1)]
-        elif arm not in {*WITHOUT_ADAPTER, SWAPPED}:
+        elif arm not in {*WITHOUT_ADAPTER, TRAINED_ALIGNMENT, SWAPPED}:
             names.append(arm)
     return [(name, seed) for name in names for seed in folding["seeds"]]

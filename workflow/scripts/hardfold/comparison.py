@@ -21,6 +21,7 @@ from hardfold.arms import (
     SHUFFLED,
     SWAPPED,
     TEST_TIME,
+    TRAINED_ALIGNMENT,
 )
 from hardfold.difficulty import grouped, named, with_hard
 from hardfold.pairing import (
@@ -42,6 +43,8 @@ REACHED = (0.6, 0.7)  # TM-score
 IMPROVED_BY = 0.10  # TM-score
 
 ARM_NOTES = {
+    TRAINED_ALIGNMENT: "Arm baseline_alignment is the untouched model reading alignments through the adapter that it "
+    "was trained with.",
     MEMORISATION: "Arm memorisation was trained on the targets themselves: it shows whether tuning can change a "
     "prediction, never that it helps.",
     LEAVE_ONE_OUT: "Arm leave_one_out was trained on other targets, those of the other folds; relatives and chains of "

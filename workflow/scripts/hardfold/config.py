@@ -7,13 +7,13 @@ import jsonschema
 import pandas as pd
 import yaml
 
-from hardfold.arms import ALIGNMENT, ORACLE, SWAPPED, TEST_TIME
+from hardfold.arms import ALIGNMENT, ORACLE, SWAPPED, TEST_TIME, TRAINED_ALIGNMENT
 from hardfold.contact.bins import NEAREST, contact_bins
 from hardfold.contact.keys import BASELINES, encoder_names
 from hardfold.difficulty import ALL, HARD, HARD_CLASSES, is_hard
 from hardfold.inputs import is_date, parse_unit_classes
 from hardfold.jobs import DATABASE_FILES
-from hardfold.weights import cached_files, local_files, required_files
+from hardfold.weights import ALIGNMENT_WEIGHTS, cached_files, local_files, required_files
 
 _MSA_RESIDUES = 1023  # ESM-MSA-1b has 1,024 columns, and one is BOS
 
@@ -91,6 +91,9 @@ def _cross_faults(config: dict):
         yield f"folding.half_stem: {TEST_TIME} trains the stem in fp32, so its step 0 would not be the baseline"
     if SWAPPED in config["folding"]["arms"] and ALIGNMENT not in config["folding"]["arms"]:
         yield f"folding.arms: {SWAPPED} folds with the adapter of {ALIGNMENT}, which is not among them"
+    model = [path.name for path in local_files(config["folding"]["model"], config["weights"]["folder"])]
+    if TRAINED_ALIGNMENT in config["folding"]["arms"] and model and ALIGNMENT_WEIGHTS not in model:
+        yield f"folding.arms: {TRAINED_ALIGNMENT} needs a model with {ALIGNMENT_WEIGHTS} beside its weights"
     if config["folding"]["training"]["warmup"] >= config["folding"]["training"]["steps"]:
         yield "folding.training.warmup: not below folding.training.steps"
 

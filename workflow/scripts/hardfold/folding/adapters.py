@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.utils import CONFIG_NAME
 from safetensors.torch import save_file
 from torch import nn
 from transformers import EsmForProteinFolding
@@ -13,6 +14,7 @@ from transformers import EsmForProteinFolding
 from hardfold.folding.alignment import NAME, AlignmentAdapter
 from hardfold.tables import whole_file
 from hardfold.training import load_trained_state, read_checkpoint, trained_state
+from hardfold.weights import ALIGNMENT_WEIGHTS
 
 CONFIDENCE_HEAD = "lddt_head"
 # The parts of a trunk block that LoRA may adapt, by the names of their modules.
@@ -25,7 +27,6 @@ LAYERS = {
     "transition": ("mlp_seq", "mlp_pair"),
 }
 FULL = "trained.safetensors"  # the file of blocks that were trained in full
-ALIGNMENT = "alignment.safetensors"  # and of an AlignmentAdapter
 
 
 class AdapterError(ValueError):
@@ -136,8 +137,7 @@ def save_adapter(adapted: nn.Module, folder: Path) -> None:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if hasattr(adapted.trunk, NAME):
-        with whole_file(folder / ALIGNMENT) as temporary:
-            save_file(adapted.trunk.alignment.state_dict(), temporary)
+        save_alignment(adapted, folder)
     if isinstance(adapted, PeftModel):
         adapted.save_pretrained(folder)
         (folder / "README.md").unlink()  # peft's empty template of a model card
@@ -146,14 +146,27 @@ def save_adapter(adapted: nn.Module, folder: Path) -> None:
         save_file(trained_state(adapted), temporary)
 
 
+def save_alignment(model: nn.Module, folder: Path) -> None:
+    """Write the AlignmentAdapter of a model that has one as alignment.safetensors."""
+    with whole_file(Path(folder, ALIGNMENT_WEIGHTS)) as temporary:
+        save_file(model.trunk.alignment.state_dict(), temporary)
+
+
 def load_adapter(model: EsmForProteinFolding, folder: Path) -> nn.Module:
-    """The model with what `save_adapter` wrote, LoRA unmerged (merging would change the last bits), in eval mode."""
-    if Path(folder, ALIGNMENT).is_file():
-        state = read_checkpoint(Path(folder, ALIGNMENT))
+    """The model with what `save_adapter` wrote, LoRA unmerged (merging would change the last bits), in eval mode.
+
+    In the model's own folder that is the alignment adapter it was trained with. AdapterError where there is none.
+    """
+    if Path(folder, ALIGNMENT_WEIGHTS).is_file():
+        state = read_checkpoint(Path(folder, ALIGNMENT_WEIGHTS))
         AlignmentAdapter(model, int(state["block"])).load_state_dict(state)
     path = Path(folder, FULL)
-    if not path.is_file():
+    if Path(folder, CONFIG_NAME).is_file():
         return PeftModel.from_pretrained(model, folder).eval()
+    if not path.is_file():  # the folder of a model that was trained with one
+        if not hasattr(model.trunk, NAME):
+            raise AdapterError(f"{folder}: no adapter ({ALIGNMENT_WEIGHTS}, {CONFIG_NAME} or {FULL})")
+        return model.eval()
     state = read_checkpoint(path)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in state)

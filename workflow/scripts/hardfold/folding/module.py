@@ -244,7 +244,7 @@ class FoldingModule(lightning.LightningModule):
     def _validate(self) -> dict[str, float]:
         begun, step = time.monotonic(), self.global_step
         self.eval()
-        figures = validate(self.model, self.validation_chains, self.weights, self.recycles, self.chunk_size, step)
+        figures = self.measure(self.validation_chains)
         self.train()
         message = "step %d: validation loss %.4f, TM-score %.3f"
         logging.info(message, step, figures["validation_loss"], figures["validation_tm"])
@@ -253,6 +253,10 @@ class FoldingModule(lightning.LightningModule):
             self.best = {"step": step, "loss": loss, "state": trained_state(self.model)}
         self.seconds["validation_seconds"] += time.monotonic() - begun
         return figures
+
+    def measure(self, chains: Crops) -> dict[str, float]:
+        """`validate` on these chains, of the model as it is."""
+        return validate(self.model, chains, self.weights, self.recycles, self.chunk_size, self.global_step)
 
     def _stop_if_patience_is_out(self) -> None:
         if self.best:

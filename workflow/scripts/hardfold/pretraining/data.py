@@ -12,6 +12,7 @@ from Bio import SeqIO
 
 from hardfold import mmseqs, registry, tables
 from hardfold.alignment import choose_rows, read_a3m
+from hardfold.couplings import couplings, standardised
 from hardfold.pretraining.packing import (
     load_sequences,
     load_stretches,
@@ -179,7 +180,7 @@ def build_alignments(data: Path, output: Path, *, chains: int, rows: int, seed: 
     """Align (MMseqs2 -s 5.7) `chains` training chains of `select_data`'s folder and all validation chains.
 
     Training chains are aligned to the training sequences, validation chains to their own homologues; packed into
-    `output`, groups train and validation, at most `rows` rows each, by diversity.
+    `output`, groups train and validation, at most `rows` rows each, by diversity, and the couplings of all rows.
     """
     for group, pool in (("train", "train"), ("validation", "validation_homologues")):
         stretches = load_stretches(data, group)
@@ -192,7 +193,10 @@ def build_alignments(data: Path, output: Path, *, chains: int, rows: int, seed: 
             options = ["-s", 5.7, "-e", 1e-3, "--max-seqs", 500]
             found = mmseqs.align(queries, work / "pool.fasta", work, *options, threads=threads)
             alignments = ((name, read_a3m(path, queries[name]).rows) for name, path in found)
-            save_alignments(output, group, ((name, every[choose_rows(every, rows)]) for name, every in alignments))
+            records = (
+                (name, every[choose_rows(every, rows)], standardised(couplings(every))) for name, every in alignments
+            )
+            save_alignments(output, group, records)
 
 
 def _at_most(names, count, draw):

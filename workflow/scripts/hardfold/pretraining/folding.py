@@ -8,6 +8,8 @@ import numpy as np
 import torch
 
 from hardfold import backbones, scoring
+from hardfold.folding.adapters import save_alignment
+from hardfold.folding.alignment import NAME, AlignmentAdapter
 from hardfold.folding.finetune import digest
 from hardfold.folding.fused import fuse
 from hardfold.folding.losses import CA
@@ -19,8 +21,9 @@ from hardfold.folding.model import (
     place,
     save_model,
 )
-from hardfold.folding.module import HISTORY, ChainSet, Crops, FoldingModule, plan_steps
+from hardfold.folding.module import HISTORY, VALIDATION, ChainSet, Crops, FoldingModule, plan_steps
 from hardfold.jobs import library_hashes
+from hardfold.pretraining.features import NoFeatures, PackedFeatures
 from hardfold.pretraining.packing import load_stretches
 from hardfold.tables import sha256, write_json
 from hardfold.trainer import LAST, ProgressLog, build_trainer, last_checkpoint, resume_point
@@ -29,6 +32,7 @@ from hardfold.training import History, count_parameters, device, load_trained_st
 # What fine-tuning lets its users choose.
 FIXED = {"schedule": "cosine", "accumulate_batches": 1, "patience": 0}
 WALKS = 10
+ALIGNED = tuple(f"{column}_aligned" for column in ("validation_loss", "validation_tm", "validation_lddt"))
 
 
 class PretrainingModule(FoldingModule):
@@ -37,9 +41,14 @@ class PretrainingModule(FoldingModule):
 
     What is validated, and kept in the end, is the exponential moving average of the weights (1.11.7). A stage's crops
     start with the first interval that begins in it.
+
+    A model with an AlignmentAdapter reads the alignments of a share `read_alignments` of the crops, so that it folds
+    single sequences too: both are validated, `aligned` being the validation chains with their alignments.
     """
 
-    def __init__(self, model, train, validation, history, *, settings: Mapping, seed: int):
+    def __init__(
+        self, model, train, validation, history, *, settings: Mapping, seed: int, aligned: Crops | None = None
+    ):
         stages = settings["stages"]
         first = {key: stages[0][key] for key in ("crop", "fape_clamped")}
         super().__init__(
@@ -51,17 +60,15 @@ class PretrainingModule(FoldingModule):
             | {"fape_clamped": first["fape_clamped"], "fape_blocks": ()},
             settings=settings
             | FIXED
-            | {"steps": total_steps(stages), "batch_size": stages[0]["batch"], "crop": first["crop"]},
+            | {"steps": total_steps(stages), "batch_size": stages[0]["batch"], "crop": first["crop"]}
+            | {"alignment_learning_rate": settings["learning_rate"]},
             recycles=settings["recycles"],
             chunk_size=0,
             seed=seed,
         )
-        lengths = [len(chain.sequence) for chain in train.chains]
-        plans = [
-            plan_steps(lengths, stage["steps"], stage["batch"], stage["crop"], seed + number)
-            for number, stage in enumerate(stages)
-        ]
+        plans = [plan_stage(train, stage, seed + number) for number, stage in enumerate(stages)]
         self.plan = [batch for plan in plans for batch in plan]
+        self.aligned = aligned
         self.average = trained_state(model)
 
     def train_dataloader(self):
@@ -71,7 +78,13 @@ class PretrainingModule(FoldingModule):
     def training_step(self, batch, index):
         clamped = stage_at(self.settings["stages"], self.global_step)["fape_clamped"]
         self.weights = {**self.weights, "fape_clamped": clamped}
-        return super().training_step(batch, index)
+        return super().training_step(self._hidden(batch) if self.aligned else batch, index)
+
+    def _hidden(self, batch: Mapping) -> dict:
+        """The batch without the alignments of those that it folds as single sequences."""
+        shown = torch.rand(len(batch["ids"])) < self.settings["read_alignments"]
+        shown = shown[:, None, None].to(batch["profile"])
+        return {**batch, "profile": batch["profile"] * shown, "couplings": batch["couplings"] * shown}
 
     @torch.no_grad()
     def on_train_batch_end(self, outputs, batch, index):
@@ -80,10 +93,13 @@ class PretrainingModule(FoldingModule):
             self.average[name].lerp_(value, 1 - decay)
         super().on_train_batch_end(outputs, batch, index)
 
-    def _validate(self):
+    def measure(self, chains):
         current = trained_state(self.model)
         load_trained_state(self.model, self.average)
-        figures = super()._validate()
+        figures = super().measure(chains)
+        if self.aligned:
+            read = super().measure(self.aligned)
+            figures |= {column: read[column.removesuffix("_aligned")] for column in ALIGNED}
         load_trained_state(self.model, current)
         return figures
 
@@ -106,23 +122,56 @@ def stage_at(stages: Sequence[Mapping], step: int) -> Mapping:
     return next((stage for stage, end in zip(stages, ends, strict=True) if step < end), stages[-1])
 
 
+def plan_stage(train: Crops, stage: Mapping, seed: int) -> list[list[tuple[int, int]]]:
+    """`plan_steps` of a stage: over all chains, or over those with couplings where it is `aligned`."""
+    chosen = [
+        index
+        for index, chain in enumerate(train.chains)
+        if not stage["aligned"] or chain.id in train.alignments.couplings
+    ]
+    lengths = [len(train.chains[index].sequence) for index in chosen]
+    plan = plan_steps(lengths, stage["steps"], stage["batch"], stage["crop"], seed)
+    return [[(chosen[index], start) for index, start in batch] for batch in plan]
+
+
 def train_folding_model(
-    data: Path, stem: Path, folder: Path, state: Path, name: str, settings: dict, seed: int, threads: int
+    data: Path,
+    stem: Path,
+    alignments: Path | None,
+    folder: Path,
+    state: Path,
+    name: str,
+    settings: dict,
+    seed: int,
+    threads: int,
 ) -> None:
     """Train trunk, structure module and heads on `select_data`'s stretches; the stem (an ESM-2 .pt) stays frozen.
 
-    state: a folder of checkpoints, from which a run that was cut short goes on. settings: trunk (of TrunkConfig),
-    confidence_width, stages (steps, crop, batch, fape_clamped each), warmup, learning_rate, average (its decay),
+    alignments: `build_alignments`' folder, of a model that reads them. state: a folder of checkpoints, from which a run
+    that was cut short goes on. settings: trunk (of TrunkConfig), confidence_width, read_alignments (share of crops; 0:
+    no adapter), stages (steps, crop, batch, fape_clamped, aligned each), warmup, learning_rate, average (its decay),
     precision, activation_checkpointing, validate_every, validation_chains, recycles and the weights fape, confidence,
-    contact. Writes config.json, model.safetensors (fp16), history.csv and training.json.
+    contact. Writes config.json, model.safetensors (fp16), alignment.safetensors (of the adapter), history.csv and
+    training.json.
     """
     seed_everything(seed, threads)
     model = build_on_stem(stem, settings["trunk"], settings["confidence_width"])
     chains = {group: ChainSet(load_stretches(data, group)) for group in ("train", "validation")}
     held_out = chains["validation"]
     chains["validation"] = ChainSet({id: held_out[id] for id in held_out.ids[: settings["validation_chains"]]})
-    crops = [Crops(chains["train"], settings["stages"][0]["crop"]), Crops(chains["validation"])]
     identity = {"settings": settings, "seed": seed, "stem": sha256(stem)}
+    if alignments:
+        AlignmentAdapter(model, 0)
+        features = {group: PackedFeatures(data, alignments, group) for group in chains}
+        aligned = Crops(chains["validation"], alignments=features["validation"])
+        identity |= {"alignments": [sha256(path) for path in sorted(alignments.iterdir())]}
+    else:
+        features, aligned = dict.fromkeys(chains), None
+    first = settings["stages"][0]["crop"]
+    crops = [
+        Crops(chains["train"], first, features["train"]),
+        Crops(chains["validation"], alignments=NoFeatures() if alignments else None),
+    ]
     identity |= {"data": [digest(part) for part in crops], "code": library_hashes("pretraining.folding")}
     last = resume_point(state, identity)
     place(model, device(), half_stem=False)
@@ -132,8 +181,8 @@ def train_folding_model(
     if settings["precision"] == "bf16-mixed":
         keep_precision(model)
     folder.mkdir(parents=True, exist_ok=True)
-    history = History(folder / "history.csv", HISTORY)
-    module = PretrainingModule(model, *crops, history, settings=settings, seed=seed).train()
+    history = History(folder / "history.csv", [*HISTORY, *(ALIGNED if alignments else ())])
+    module = PretrainingModule(model, *crops, history, settings=settings, seed=seed, aligned=aligned).train()
     trainer = build_trainer(
         max_epochs=module.intervals,
         callbacks=[ProgressLog(name, steps=total_steps(settings["stages"])), last_checkpoint(state)],
@@ -141,16 +190,19 @@ def train_folding_model(
     )
     trainer.fit(module, ckpt_path=last, weights_only=True)
     load_trained_state(model, module.average)
+    parameters = count_parameters(model)
+    if alignments:
+        save_alignment(model, folder)
+        delattr(model.trunk, NAME)
     save_model(model, folder, half=True)
     last_row = history.rows[-1]
+    measured = [column for column in (*VALIDATION, *ALIGNED) if last_row.get(column)]
     report = {
         "model": name,
         "settings": settings,
-        "parameters": count_parameters(model),
+        "parameters": parameters,
         "records": {group: len(members.ids) for group, members in chains.items()},
-        "validation_tm": float(last_row["validation_tm"]),
-        "validation_lddt": float(last_row["validation_lddt"]),
-        "validation_loss": float(last_row["validation_loss"]),
+        **{column: float(last_row[column]) for column in measured},
         "random_walk_tm": random_walk_tm(crops[1], seed),
         "residues": module.residues,
         "seconds": sum(module.seconds.values()),

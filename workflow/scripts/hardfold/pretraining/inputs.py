@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 
 def pretraining_inputs(settings: Mapping) -> dict[str, str]:
-    """Of a model of the preset: the data, and for an alignment model alignments, for a folding model its
-    trained stem.
+    """Of a model of the preset: the data, for a folding model its trained stem, and alignments for one that reads
+    them.
     """
     inputs = {"data": "results/pretraining/data"}
-    if settings["kind"] == "alignment":
+    if settings["kind"] == "alignment" or settings.get("read_alignments"):
         inputs["alignments"] = "results/pretraining/alignments"
     if settings["kind"] == "folding":
         inputs["stem"] = f"results/pretraining/runs/{settings['stem']}"

@@ -12,6 +12,7 @@ WHAT = {
     "alignment": "A small alignment model of the ESM-MSA-1b architecture, in fair-esm's file layout",
     "folding": "A small folding model of the ESMFold architecture, in transformers' file layout",
 }
+INPUTS = {"": "the sequence", "_aligned": "the sequence and its alignment (`alignment.safetensors`)"}
 CARD = """# {name}
 
 {what}, trained from scratch by hardfold (`snakemake pretraining`, preset {preset}). {parameters} parameters,
@@ -105,10 +106,15 @@ def _data(training) -> str:
 
 def _result(training) -> str:
     if training["settings"]["kind"] == "folding":
-        return (
-            f"Mean TM-score {training['validation_tm']:.3f} (random compact walks: {training['random_walk_tm']:.3f}), "
-            f"mean lDDT-CA {training['validation_lddt']:.3f} on {training['records']['validation']} chains."
-        )
+        floor, chains = training["random_walk_tm"], training["records"]["validation"]
+        lines = [f"On {chains} chains (random compact walks: mean TM-score {floor:.3f}):", ""]
+        rows = [
+            {"folded from": what, "TM-score": f"{training[f'validation_tm{part}']:.3f}"}
+            | {"lDDT-CA": f"{training[f'validation_lddt{part}']:.3f}"}
+            for part, what in INPUTS.items()
+            if f"validation_tm{part}" in training
+        ]
+        return "\n".join([*lines, _table(rows), ""])
     contacts = training["contacts"]
     precision = contacts["p_at_l_long"]
     unigram = training.get("unigram_perplexity")

@@ -23,6 +23,8 @@ def train_model(
             alignments = Path(inputs["alignments"])
             launch(settings["devices"], train_alignment_model, **data, alignments=alignments, **common)
         case "folding":
-            train_folding_model(**data, stem=Path(inputs["stem"], f"{settings['stem']}.pt"), **common)
+            alignments = Path(inputs["alignments"]) if "alignments" in inputs else None
+            stem = Path(inputs["stem"], f"{settings['stem']}.pt")
+            train_folding_model(**data, stem=stem, alignments=alignments, **common)
         case kind:
             raise ValueError(f"pretraining: {name}: kind {kind!r} is not sequence, alignment or folding")
