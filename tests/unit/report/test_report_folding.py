@@ -75,7 +75,7 @@ def test_secondary_arms_are_told_in_words_of_their_figures(every_arm, values, sa
         every_arm, "secondary", {"arm": "leave_one_out", "class": "all"}, **values, p_holm=2 * values["p"]
     )
     statements = secondary.statements(changed)
-    assert len(statements) == 3
+    assert len(statements) == 4
     (own,) = [statement for statement in statements if "`leave_one_out` (secondary)" in statement]
     assert said in own and "p (Holm)" in own
 
@@ -187,12 +187,12 @@ def test_a_hard_endpoint_is_told_in_its_own_words(every_arm, tmp_path):
     assert verdict.compare_with_floor(changed).n == 7
 
 
-def test_the_primary_difference_is_told_seed_by_seed(results, text):
+def test_the_primary_difference_is_told_seed_by_seed(every_arm, text):
     seeds = [{"seed": 1, "n": 14, "mean": 0.0123}, {"seed": 3, "n": 14, "mean": -0.0456}]
     said = verdict.seed_statement({"seeds": seeds})
     assert said == "Seed by seed the mean difference is +0.012 (seed 1) and −0.046 (seed 3), each over n = 14 targets."
     assert verdict.seed_statement({"seeds": seeds[:1]}) == ""
-    assert verdict.seed_statement(results.primary) in section(text, "Executive summary")
+    assert verdict.seed_statement(every_arm.primary) in section(text, "Executive summary")
 
 
 def test_bands_stand_with_their_intervals(every_arm, text):
@@ -299,7 +299,7 @@ def test_calibration_by_hand():
 def test_confidence_stands_before_and_after(every_arm):
     table = confidence.confidence(every_arm)
     arms = re.findall(r"^\| (\w+) \| 14 \|", table, re.MULTILINE)
-    assert arms == ["baseline", "disjoint", "disjoint_alignment", "leave_one_out", "test_time"]
+    assert arms == ["baseline", "baseline_alignment", "disjoint", "disjoint_alignment", "leave_one_out", "test_time"]
     assert cells(table, "baseline")[5] == str(14 * 40)
 
 
