@@ -200,6 +200,7 @@ rule predict_test_time:
         },
         recycles=config["folding"]["recycles"],
         chunk_size=config["folding"]["chunk_size"],
+        state="results/checkpoints/folding/test_time/seed{seed}",
         library=library("folding.test_time"),
     message:
         "Adapting the language model to each target's own sequence, seed {wildcards.seed}"
