@@ -11,8 +11,8 @@ import yaml
 from hardfold.config import (
     ConfigError,
     check,
-    check_classes,
     check_files,
+    check_targets,
     demo_leftovers,
     pretrained_models,
     resolve_experiments,
@@ -439,6 +439,13 @@ def test_options_of_arms_that_cannot_be_are_refused(config, section, change):
     ],
 )
 def test_classes_are_those_of_the_targets(config, section, change, message):
-    check_classes(config, ["hard", "easy", "hard"])
+    check_targets(config, ["hard", "easy", "hard"])
     with pytest.raises(ConfigError, match=message):
-        check_classes({**config, section: {**config[section], **change}}, ["hard", "easy"])
+        check_targets({**config, section: {**config[section], **change}}, ["hard", "easy"])
+
+
+def test_one_target_cannot_exchange_its_alignment(config):
+    config["folding"]["arms"] = ["disjoint", "disjoint_alignment", "control_swapped_alignment"]
+    check_targets(config, ["hard", "hard"])
+    with pytest.raises(ConfigError, match=r"folding.arms: control_swapped_alignment exchanges .* has only one"):
+        check_targets(config, ["hard"])

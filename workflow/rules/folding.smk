@@ -65,6 +65,39 @@ rule shuffle_labels:
         "../scripts/shuffle_labels.py"
 
 
+rule swap_alignments:
+    input:
+        shards=expand("results/structures/shards/{shard}.h5", shard=SHARDS),
+        chains=CHAIN_LIST,
+        targets=config["inputs"]["targets"],
+        assignment="results/splits/assignment.tsv",
+    output:
+        f"results/folding/{SWAPPED}/donors.tsv",
+    log:
+        "results/logs/swap_alignments.log",
+    benchmark:
+        "results/benchmarks/swap_alignments.tsv"
+    # Where there are too few unrelated targets it fails: before the long jobs, not after them.
+    priority: 1
+    conda:
+        "../../envs/hardfold.yaml"
+    threads: 8
+    resources:
+        mem_mb=memory(4000),
+        runtime=runtime(60),
+    params:
+        chains=lambda wildcards, input: input.chains or config["inputs"]["chains"],
+        options={
+            "limits": config["splits"]["leakage"],
+            "seeds": config["folding"]["seeds"],
+        },
+        library=library("folding.swapped"),
+    message:
+        "choosing for each target whose alignment it is given: a control"
+    script:
+        "../scripts/swap_alignments.py"
+
+
 rule profile_chains:
     input:
         expand("results/dataset/{split}.h5", split=SPLITS),
@@ -141,9 +174,8 @@ rule predict_folding:
         ),
         targets="results/dataset/target.h5",
         alignments=alignment_files("target"),
-        # For the control, which tells by it what to exchange.
-        assignment=lambda wildcards: (
-            "results/splits/assignment.tsv" if wildcards.arm == SWAPPED else []
+        donors=lambda wildcards: (
+            rules.swap_alignments.output if wildcards.arm == SWAPPED else []
         ),
     output:
         "results/folding/{arm}/seed{seed}/predictions.tsv",

@@ -14,7 +14,7 @@ from hardfold.contact.embeddings import EmbeddingsError
 from hardfold.couplings import couplings, standardised
 from hardfold.dataset import Dataset
 from hardfold.folding.adapters import LAYERS, add_adapter, load_adapter, save_adapter, trained_parameters
-from hardfold.folding.alignment import AlignmentAdapter, AlignmentFeatures, swapped
+from hardfold.folding.alignment import AlignmentAdapter, AlignmentFeatures, read_donors
 from hardfold.folding.finetune import finetune
 from hardfold.folding.model import fold, load_model
 from hardfold.folding.module import Crops, collate
@@ -195,10 +195,13 @@ def test_a_target_is_folded_with_its_own_alignment_or_with_anothers(trained, ali
     data, files = aligned
     own = AlignmentFeatures(*files, data)
     adapter = trained("reading", {"train": own, "validation": own}) / "adapter"
-    clusters = [{"chain": id, "cluster": cluster} for id, cluster in zip(Dataset(data).ids, "wxyz", strict=True)]
-    tables.write(tmp_path / "assignment.tsv", clusters, ["chain", "cluster"])
-    donors = swapped(data, tmp_path / "assignment.tsv", seed=1)
-    assert set(donors) == set(donors.values()) == set(Dataset(data).ids) and all(a != b for a, b in donors.items())
+    ids = Dataset(data).ids
+    rows = [
+        {"target": id, "seed": seed, "donor": ids[number - seed]} for number, id in enumerate(ids) for seed in (1, 2)
+    ]
+    tables.write(tmp_path / "donors.tsv", rows, ["target", "seed", "donor"])
+    donors = read_donors(tmp_path / "donors.tsv", 1)
+    assert donors == dict(zip(ids, [ids[-1], *ids[:-1]], strict=True))
     atoms = {}
     for name, given in {"own": {}, "swapped": donors}.items():
         predict_structures(

@@ -161,9 +161,12 @@ def check_files(config: dict) -> None:
         raise ConfigError("the configuration names what is not there:\n" + "\n".join(f"  - {f}" for f in faults))
 
 
-def check_classes(config: dict, classes: Iterable[str]) -> None:
-    """Raise ConfigError unless the classes that the configuration names are among those of the targets."""
-    classes, table = set(classes), config["inputs"]["targets"]
+def check_targets(config: dict, classes: Iterable[str]) -> None:
+    """Raise ConfigError unless the targets, of these classes each, are what the configuration wants of them."""
+    classes, table = list(classes), config["inputs"]["targets"]
+    if len(classes) < 2 and SWAPPED in config["folding"]["arms"]:
+        raise ConfigError(f"folding.arms: {SWAPPED} exchanges the alignments of targets, and {table} has only one")
+    classes = set(classes)
     if config["primary"]["class"] not in {"all", *classes}:
         raise ConfigError(f"primary.class: {config['primary']['class']} is neither all nor a class of {table}")
     if strange := {*config["folding"]["leave_one_out"]["classes"]} - classes:

@@ -16,8 +16,6 @@ from hardfold.alignment import WIDTH, log_odds, profile
 from hardfold.batches import pad
 from hardfold.contact.embeddings import Embeddings, write_embeddings
 from hardfold.contact.keys import COUPLINGS
-from hardfold.dataset import Dataset
-from hardfold.folding.shuffled import choose_donors
 
 PROFILE = {**COUPLINGS, "key": "profile", "content": "features"}  # of all rows of the alignment, like the couplings
 NAME = "alignment"  # the adapter as a module of the trunk
@@ -29,11 +27,10 @@ def profile_chains(chains: Sequence[Path], outputs: Sequence[Path]) -> None:
         write_embeddings(lambda rows: log_odds(profile(rows)), PROFILE, data, output)
 
 
-def swapped(targets: Path, assignment: Path, seed: int) -> dict[str, str]:
-    """Target -> the target of another cluster and of like length whose alignment it is given: a control."""
-    clusters = tables.read(assignment, ["cluster"], key="chain").set_index("chain")["cluster"]
-    dataset = Dataset(targets)
-    return choose_donors(dict(zip(dataset.ids, dataset.lengths(), strict=True)), clusters.to_dict(), seed)
+def read_donors(table: Path, seed: int) -> dict[str, str]:
+    """Target -> the target whose alignment it is given by the run of this seed, out of `swapped`'s table."""
+    rows = tables.read(table, ["target", "seed", "donor"])
+    return dict(rows.loc[rows["seed"] == str(seed), ["target", "donor"]].to_numpy())
 
 
 class AlignmentFeatures:
