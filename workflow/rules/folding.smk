@@ -98,29 +98,6 @@ rule swap_alignments:
         "../scripts/swap_alignments.py"
 
 
-rule profile_chains:
-    input:
-        expand("results/dataset/{split}.h5", split=SPLITS),
-    output:
-        expand("results/embeddings/profile/{split}.h5", split=SPLITS),
-    log:
-        "results/logs/profile_chains.log",
-    benchmark:
-        "results/benchmarks/profile_chains.tsv"
-    conda:
-        "../../envs/hardfold.yaml"
-    threads: 1
-    resources:
-        mem_mb=memory(4000),
-        runtime=runtime(60),
-    params:
-        library=library("folding.alignment"),
-    message:
-        "counting the columns of the chains' alignments"
-    script:
-        "../scripts/profile_chains.py"
-
-
 rule finetune_folding:
     input:
         weights=f"results/weights/{config['folding']['model']}",

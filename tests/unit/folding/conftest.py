@@ -4,10 +4,9 @@ import pytest
 import torch
 
 from hardfold import backbones
-from hardfold.contact.couple import couple_chains
+from hardfold.contact.columns import describe_columns
 from hardfold.dataset import build_shard
 from hardfold.fetch import fetch
-from hardfold.folding.alignment import profile_chains
 from hardfold.folding.fused import fuse
 from hardfold.folding.model import build_model, save_model, tiny_config
 from hardfold.structure.chain import Chain, save_chains
@@ -134,6 +133,6 @@ def aligned(tmp_path):
     save_chains(tmp_path / "chains.h5", chains)
     data = tmp_path / "aligned.h5"
     build_shard(tmp_path / "chains.h5", tmp_path, data, max_rows=8, selection="top")
-    profile_chains([data], [tmp_path / "profile.h5"])
-    couple_chains([data], [tmp_path / "couplings.h5"])
+    describe_columns("profile", [data], [tmp_path / "profile.h5"])
+    describe_columns("couplings", [data], [tmp_path / "couplings.h5"])
     return data, (tmp_path / "profile.h5", tmp_path / "couplings.h5")

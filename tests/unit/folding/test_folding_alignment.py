@@ -3,6 +3,7 @@
 import csv
 import json
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -10,6 +11,7 @@ from safetensors.torch import load_file
 
 from hardfold import tables
 from hardfold.alignment import log_odds, profile
+from hardfold.contact import embeddings
 from hardfold.contact.embeddings import EmbeddingsError
 from hardfold.couplings import couplings, standardised
 from hardfold.dataset import Dataset
@@ -61,6 +63,23 @@ def test_features_of_other_alignments_are_refused(aligned, real_data):
     _, files = aligned
     with pytest.raises(EmbeddingsError, match="not of 0abc_A"):
         AlignmentFeatures(*files, real_data)
+
+
+def test_each_alignment_is_read_once_to_check_the_features(aligned, monkeypatch):
+    data, files = aligned
+    read, seen = embeddings.read_letters, []
+    monkeypatch.setattr(embeddings, "read_letters", lambda group, rows: seen.append(group.name) or read(group, rows))
+    AlignmentFeatures(*files, data)
+    assert seen == [f"/chains/{id}" for id in Dataset(data).ids]
+
+
+@pytest.mark.parametrize("spoilt", [0, 1])
+def test_features_of_an_alignment_that_changed_are_refused(aligned, spoilt):
+    data, files = aligned
+    with h5py.File(files[spoilt], "a") as file:
+        file["1abc_A"].attrs["letters"] = "0" * 64
+    with pytest.raises(EmbeddingsError, match=rf"{files[spoilt].name}: not of 1abc_A"):
+        AlignmentFeatures(*files, data)
 
 
 def test_a_donors_features_are_cut_and_filled_up_with_nothing(aligned):
@@ -145,6 +164,8 @@ def test_what_is_saved_folds_as_before(tiny, aligned, weights, tmp_path, mode):
     stir(adapted)
     sequence, alignment = Dataset(data)["3abc_A"].sequence, AlignmentFeatures(*files, data).read("3abc_A", 0, 24)
     save_adapter(adapted, tmp_path / "adapter")
+    stored = [name for path in (tmp_path / "adapter").glob("*.safetensors") for name in load_file(path)]
+    assert [name for name in stored if "profile" in name] == ["profile.weight"]  # once
     again = load_adapter(load_model(weights)[0], tmp_path / "adapter")
     first = fold_sequence(adapted.eval(), sequence, 1, 0, alignment)
     second = fold_sequence(again, sequence, 1, 0, alignment)

@@ -135,15 +135,16 @@ def save_adapter(adapted: nn.Module, folder: Path) -> None:
     that reads alignments alignment.safetensors too."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    if hasattr(adapted.trunk, NAME):
+    if alignment := getattr(adapted.trunk, NAME, None):
         with whole_file(folder / ALIGNMENT) as temporary:
-            save_file(adapted.trunk.alignment.state_dict(), temporary)
+            save_file(alignment.state_dict(), temporary)
     if isinstance(adapted, PeftModel):
         adapted.save_pretrained(folder)
         (folder / "README.md").unlink()  # peft's empty template of a model card
         return
     with whole_file(folder / FULL) as temporary:
-        save_file(trained_state(adapted), temporary)
+        state = trained_state(adapted).items()
+        save_file({name: value for name, value in state if not name.startswith(f"trunk.{NAME}.")}, temporary)
 
 
 def load_adapter(model: EsmForProteinFolding, folder: Path) -> nn.Module:

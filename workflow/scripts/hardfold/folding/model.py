@@ -21,6 +21,7 @@ from transformers.models.esm.configuration_esm import get_default_vocab_list
 from transformers.models.esm.modeling_esmfold import EsmFoldLinear
 from transformers.utils import logging as transformers_logging
 
+from hardfold.folding.alignment import NAME
 from hardfold.folding.fused import fuse
 from hardfold.tables import whole_file, write_json
 from hardfold.weights import FOLDING_WEIGHTS
@@ -248,8 +249,8 @@ def fold(model: nn.Module, batch: Mapping, recycles: int, chunk_size: int = 0):
     On a CPU a fused trunk takes few rows at a time as it is.
     """
     model.trunk.set_chunk_size(chunk_size or None)
-    if hasattr(model.trunk, "alignment"):
-        model.trunk.alignment.read = batch["profile"], batch["couplings"]
+    if adapter := getattr(model.trunk, NAME, None):
+        adapter.read = batch["profile"], batch["couplings"]
     return model(
         batch["aatype"],
         attention_mask=batch["mask"],
