@@ -152,7 +152,7 @@ rule predict_folding:
         targets="results/dataset/target.h5",
         alignments=alignment_files("target"),
         donors=lambda wildcards: (
-            rules.swap_alignments.output if wildcards.arm == SWAPPED else []
+            rules.swap_alignments.output[0] if wildcards.arm == SWAPPED else []
         ),
     output:
         "results/folding/{arm}/seed{seed}/predictions.tsv",
