@@ -98,12 +98,12 @@ def test_a_donors_features_are_cut_and_filled_up_with_nothing(aligned):
 def test_crops_carry_the_features_of_their_residues(aligned):
     data, files = aligned
     features = AlignmentFeatures(*files, data)
-    crops = Crops(Dataset(data), 12, features)
-    batch = collate([crops[2, 5], crops[0, 10]])
-    assert batch["profile"].shape == (2, 12, 21) and batch["couplings"].shape == (2, 12, 12)
-    assert torch.equal(batch["profile"][0], features.read("2abc_A", 5, 17)[0])
-    assert torch.equal(batch["couplings"][1, :8, :8], features.read("0abc_A", 10, 18)[1])
-    assert not batch["profile"][1, 8:].any() and not batch["couplings"][1, 8:].any()
+    crops = Crops(Dataset(data), 19, features)
+    batch = collate([crops[2, 3], crops[0, 0]])
+    assert batch["profile"].shape == (2, 19, 21) and batch["couplings"].shape == (2, 19, 19)
+    assert torch.equal(batch["profile"][0], features.read("2abc_A", 3, 22)[0])
+    assert torch.equal(batch["couplings"][1, :18, :18], features.read("0abc_A", 0, 18)[1])
+    assert not batch["profile"][1, 18:].any() and not batch["couplings"][1, 18:].any()
 
 
 @pytest.mark.parametrize("mode", ["lora", "full"])
