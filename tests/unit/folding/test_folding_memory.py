@@ -105,7 +105,7 @@ def test_training_takes_what_is_estimated(model, length, blocks, checkpointing):
 
     measured = held(step)
     estimate = training_bytes(model.config, length, CPU, batch_size=2, blocks=blocks, checkpointing=checkpointing)
-    assert 0.8 < estimate / measured < 1.5
+    assert 0.8 < estimate / measured < 1.6
 
 
 @pytest.mark.parametrize(("length", "copies"), [(60, 3), (200, 1)])

@@ -32,7 +32,7 @@ def training_bytes(
 ) -> int:
     """Beside the weights, for a step on crops of `length` that trains the last `blocks` trunk blocks."""
     pairs, triples = _tensors(config, length, 0, place)
-    block = 52 * pairs + 2 * triples
+    block = 58 * pairs + 2 * triples
     kept = block + 4 * blocks * pairs if checkpointing else blocks * block
     return batch_size * (int(20 * pairs + kept) + inference_bytes(config, length, 0, place))
 
