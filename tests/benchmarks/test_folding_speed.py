@@ -4,30 +4,30 @@ Weights and natives are random: they serve for time and memory alone. The tiny s
 is known to work before a GPU is there.
 """
 
+import json
 import time
+from pathlib import Path
 
 import pytest
 import torch
 from measure import print_table
 from torch.utils.flop_counter import FlopCounterMode
 
-from hardfold.folding.adapters import LAYERS, add_adapter, trained_parameters
-from hardfold.folding.model import (
-    ALPHABET,
-    build_model,
-    checkpoint_blocks,
-    encode,
-    fold,
-    folding_config,
-    keep_precision,
-    place,
-    tiny_config,
-    to_device,
-)
-from hardfold.folding.module import loss_parts, weighted_sum
+from hardfold.folding import finetune as finetuning
+from hardfold.folding.adapters import LAYERS
+from hardfold.folding.finetune import finetune
+from hardfold.folding.fused import fuse
+from hardfold.folding.model import ALPHABET, build_model, fold, folding_config, place, tiny_config, to_device
+from hardfold.folding.module import ChainSet, Crops, collate
+from hardfold.structure.chain import Chain
 from hardfold.training import device, peak_memory_mb
 
 WEIGHTS = {"fape": 1.0, "fape_clamped": 0.9, "fape_blocks": [], "confidence": 0.01, "contact": 0.3}
+TRAINING = {
+    "learning_rate": 1e-5, "alignment_learning_rate": 1e-5, "warmup": 0, "schedule": "constant", "batch_size": 1,
+    "accumulate_batches": 1, "patience": 0,
+}  # fmt: skip
+GOAL, CLAIMED = 4 * 60, 45.5 * 60  # seconds of 250 steps: ours, and those of the public report
 ADAPTER = {"mode": "lora", "layers": list(LAYERS), "rank": 8, "alpha": 16, "dropout": 0.0, "train_confidence": True}
 STEM = {"num_hidden_layers": 36, "hidden_size": 2560, "num_attention_heads": 40}  # ESM-2 of 3 billion parameters
 needs_gpu = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
@@ -51,17 +51,23 @@ def built(config):
     torch.manual_seed(0)
     with device():
         model = build_model(config).eval()
+    fuse(model)
     place(model, device(), half_stem=True)
     return model
 
 
+def random_chains(count, length):
+    """Chains of random residues, each with a random walk as its native."""
+    chains = {}
+    for id in (f"{number}xyz_A" for number in range(count)):
+        letters = "".join(ALPHABET[code] for code in torch.randint(len(ALPHABET), (length,)))
+        walk = 3.8 * torch.nn.functional.normalize(torch.randn(length, 1, 3), dim=-1).cumsum(0)
+        chains[id] = Chain.from_atoms(id, letters, (walk + torch.randn(length, 5, 3)).numpy())
+    return ChainSet(chains)
+
+
 def random_batch(length):
-    """One chain of random residues, with a random walk as its native."""
-    letters = "".join(ALPHABET[code] for code in torch.randint(len(ALPHABET), (length,)))
-    walk = 3.8 * torch.nn.functional.normalize(torch.randn(length, 1, 3), dim=-1).cumsum(0)
-    batch = dict(zip(("aatype", "mask", "residue_index"), encode([letters]), strict=True))
-    batch |= {"coordinates": (walk + torch.randn(length, 5, 3))[None]}
-    return to_device(batch | {"resolved": torch.ones(1, length, dtype=torch.bool)}, device())
+    return to_device(collate([Crops(random_chains(1, length))[0, 0]]), device())
 
 
 def finish():
@@ -79,44 +85,41 @@ def forget_peak():
 @sizes
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["kept", "recomputed"])
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_steps_of_fine_tuning(size, precision, checkpointing):
+def test_fine_tuning(size, precision, checkpointing, tmp_path, monkeypatch):
+    """`finetune` itself; only the weights' files are left out: a synthetic model takes the place of the loaded one."""
     config, settings = size()
     forget_peak()
-    model = built(config)
-    adapted = add_adapter(model, blocks=settings["blocks"], **ADAPTER)
-    if checkpointing:
-        checkpoint_blocks(model)
-    if precision == "bf16-mixed":
-        keep_precision(model)
-    optimizer = torch.optim.AdamW([parameter for parameter in adapted.parameters() if parameter.requires_grad], lr=1e-5)
-
-    def step(batch):
-        with torch.autocast(device().type, torch.bfloat16, enabled=precision == "bf16-mixed", cache_enabled=False):
-            output = fold(adapted, batch, 0)
-        loss = weighted_sum(loss_parts(output, batch, WEIGHTS), WEIGHTS).mean()
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        return loss
-
-    batches = [random_batch(settings["crop"]) for _ in range(8)]
-    with FlopCounterMode(display=False) as counter:
-        step(batches[0])
-    begun, losses = finish(), []
-    for number in range(settings["steps"]):
-        losses.append(step(batches[number % len(batches)]).detach())
-    seconds = finish() - begun
-    assert torch.stack(losses).isfinite().all() and len(trained_parameters(adapted)) > 0
-    work = counter.get_total_flops() / 1e12
-    rate = work * settings["steps"] / seconds
-    header = ["steps", "crop", "seconds", "s a step", "TFLOP a step", "TFLOP a second", "peak, GB"]
-    peak = peak_memory_mb() / 1024
-    row = [settings["steps"], settings["crop"], f"{seconds:.1f}", f"{seconds / settings['steps']:.3f}"]
+    monkeypatch.setattr(finetuning, "verify", lambda folder: {"name": "synthetic, random weights", "files": {}})
+    monkeypatch.setattr(finetuning, "load_model", lambda folder: (built(config), {}))
+    crop, steps = settings["crop"], settings["steps"]
+    training = {"precision": precision, "activation_checkpointing": checkpointing, "steps": steps, "crop": crop}
+    options = {
+        "adapter": ADAPTER | {"blocks": settings["blocks"]},
+        "training": TRAINING | training | {"validate_every": steps},
+        "losses": WEIGHTS,
+        "recycles": 0,
+        "chunk_size": 128,
+        "half_stem": True,
+    }
+    finetune(
+        arm="disjoint", seed=1, weights=Path("synthetic"), train=random_chains(8, 2 * crop),
+        validation=random_chains(1, crop), output=tmp_path / "run", state=tmp_path / "state", options=options,
+        threads=torch.get_num_threads(), alignments={},
+    )  # fmt: skip
+    record = json.loads((tmp_path / "run/training.json").read_text())
+    assert record["steps"] == steps and record["step0_max_difference"] <= 1e-4
+    seconds = record["training_seconds"]
+    row = [steps, crop, f"{seconds:.1f}", f"{seconds / steps:.3f}", f"{record['tokens_per_second']:.0f}"]
+    row += [f"{record['seconds'] - seconds:.1f}", f"{record['peak_memory_mb'] / 1024:.1f}"]
+    if size is full:
+        row += ["yes" if seconds < GOAL else "no", f"{CLAIMED / seconds:.1f}"]
+    header = ["steps", "crop", "seconds", "s a step", "residues / s", "start and validation, s", "peak, GB"]
+    header += ["under 4 minutes", f"times faster than the {CLAIMED / 60} minutes claimed"] * (size is full)
     kept = "blocks recomputed" if checkpointing else "blocks kept"
-    title = (
-        f"{size.__name__}, {precision}, {kept}, {torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU'}"
-    )
-    print_table(title, header, [[*row, f"{work:.3g}", f"{rate:.3g}", f"{peak:.1f}"]])
+    place = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    print_table(f"{size.__name__}, synthetic model, {precision}, {kept}, {place}", header, [row])
+    if not torch.cuda.is_available():
+        print("\nNot measured, for want of a GPU: 250 steps at ESMFold's size, memory there, the goal of 4 minutes.")
 
 
 @sizes

@@ -2,7 +2,6 @@
 wait for data. One thread, processor time on a CPU; on a GPU the wall clock.
 """
 
-import copy
 import time
 from functools import partial
 
@@ -13,8 +12,7 @@ from measure import ROOT, print_table
 from torch.nn import functional
 
 from hardfold import backbones
-from hardfold.folding.fused import fuse
-from hardfold.folding.model import encode, fold, load_model
+from hardfold.folding.model import build_model, encode, fold, load_model
 from hardfold.pretraining.language import fused_model
 from hardfold.pretraining.masking import MaskedBatches, cut_sequence, mask_tokens, plan_batches
 from hardfold.training import device, seed_everything
@@ -91,14 +89,21 @@ def test_language_model_against_fair_esm(size):
     print_table(f"ESM-2 {size}, forward and backward, {device().type}", header, rows)
 
 
+def embedded_and_plain():
+    """The embedded folding model as it is loaded, fused, and with transformers' own trunk."""
+    fused, _ = load_model(ROOT / "resources/models/esmfold_2M_hardfold")
+    plain = build_model(fused.config).eval()
+    plain.load_state_dict(fused.state_dict())
+    return fused, plain
+
+
 @pytest.mark.parametrize("what", ["fold", "train"])
 def test_folding_trunk_against_transformers(what):
     """The six blocks of the embedded folding model; equal outputs, and gradients, to 1e-4."""
     rows = []
     for length in (128, 256):
-        model, _ = load_model(ROOT / "resources/models/esmfold_2M_hardfold")
-        trunks = {"transformers": model.to(device()), "fused": copy.deepcopy(model)}
-        fuse(trunks["fused"])
+        model, plain = (model.to(device()) for model in embedded_and_plain())
+        trunks = {"transformers": plain, "fused": model}
         config = model.config.esmfold_config.trunk
         s = torch.randn(1, length, config.sequence_state_dim, device=device())
         z = torch.randn(1, length, length, config.pairwise_state_dim, device=device())
@@ -126,13 +131,10 @@ def test_folding_trunk_against_transformers(what):
 
 
 def test_whole_model_folds_alike():
-    model, _ = load_model(ROOT / "resources/models/esmfold_2M_hardfold")
     sequences = [random_sequence(60), random_sequence(40)]
     batch = dict(zip(("aatype", "mask", "residue_index"), encode(sequences), strict=True))
     with torch.no_grad():
-        before = fold(model, batch, 1)
-        fuse(model)
-        after = fold(model, batch, 1)
+        after, before = (fold(model, batch, 1) for model in embedded_and_plain())
     shift = (before.positions - after.positions).abs()[:, batch["mask"].bool()].max()
     print(f"largest shift of an atom: {shift:.1e} angstrom")
     assert shift < 1e-4

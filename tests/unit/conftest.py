@@ -105,19 +105,19 @@ def waits(monkeypatch):
 @pytest.fixture
 def kill_in_step():
     """Run `call` in a process of its own that is killed, without any farewell, in the `step`-th training_step of
-    `module`, a class."""
+    `module`, a class, or the `step`-th call of another function of it by `name`."""
 
-    def kill(module, call, step):
+    def kill(module, call, step, name="training_step"):
         child = os.fork()
         if child == 0:
-            training_step, count = module.training_step, iter(range(1, 1000))
+            function, count = getattr(module, name), iter(range(1, 1000))
 
-            def deadly(self, *arguments):
+            def deadly(*arguments):
                 if next(count) == step:
                     os.kill(os.getpid(), signal.SIGKILL)
-                return training_step(self, *arguments)
+                return function(*arguments)
 
-            module.training_step = deadly
+            setattr(module, name, deadly)
             try:
                 call()
             finally:

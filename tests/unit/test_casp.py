@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from hardfold import inputs
-from hardfold.config import check, check_classes, resolve_experiments
+from hardfold.config import check, check_targets, resolve_experiments
 from hardfold.difficulty import is_hard
 from hardfold.weights import in_archive
 
@@ -121,7 +121,7 @@ def test_the_configuration_is_valid_and_names_models_that_can_be_had():
     assert config["splits"]["cutoff_date"] == "2018-05-01"
     assert config["folding"]["training_cutoff"] == "2020-05-01"
     assert config["primary"]["class"] == "hard"
-    check_classes(config, TARGETS)
+    check_targets(config, TARGETS)
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ import yaml
 from hardfold.config import (
     ConfigError,
     check,
-    check_classes,
     check_files,
+    check_targets,
     demo_leftovers,
     pretrained_models,
     resolve_experiments,
@@ -446,12 +446,20 @@ def test_options_of_arms_that_cannot_be_are_refused(config, section, change):
 )
 def test_classes_are_those_of_the_targets(config, section, change, message):
     targets = pd.DataFrame({"class": ["deep", "MultiDom"], "unit_classes": ["", "D1:TBM-easy;D2:TBM-easy"]})
-    check_classes(config, targets)
+    check_targets(config, targets)
     with pytest.raises(ConfigError, match=message):
-        check_classes({**config, section: {**config[section], **change}}, targets)
+        check_targets({**config, section: {**config[section], **change}}, targets)
 
 
 def test_one_hard_unit_is_enough_for_a_hard_endpoint(config):
     config["primary"]["class"] = "hard"
     for kind, units in (("MultiDom", "D1:TBM-easy;D2:TBM-hard"), ("FM|FM/TBM", ""), ("hard", "")):
-        check_classes(config, pd.DataFrame({"class": [kind], "unit_classes": [units]}))
+        check_targets(config, pd.DataFrame({"class": [kind], "unit_classes": [units]}))
+
+
+def test_one_target_cannot_exchange_its_alignment(config):
+    config["folding"]["arms"] = ["disjoint", "disjoint_alignment", "control_swapped_alignment"]
+    two = pd.DataFrame({"class": ["hard", "hard"], "unit_classes": ["", ""]})
+    check_targets(config, two)
+    with pytest.raises(ConfigError, match=r"folding.arms: control_swapped_alignment exchanges .* has only one"):
+        check_targets(config, two[:1])

@@ -13,8 +13,8 @@ from hardfold.arms import (
 from hardfold.config import (
     ConfigError,
     check,
-    check_classes,
     check_files,
+    check_targets,
     demo_leftovers,
     resolve_experiments,
 )
@@ -35,7 +35,7 @@ try:
     CHAINS, TARGETS = read_inputs(
         config["inputs"]["chains"], config["inputs"]["targets"]
     )
-    check_classes(config, TARGETS)
+    check_targets(config, TARGETS)
     read_reference_scores(config["inputs"]["reference_scores"])
 except (ConfigError, TableError) as fault:
     raise WorkflowError(str(fault)) from None

@@ -29,15 +29,17 @@ rule embed_chains:
         "../scripts/embed_chains.py"
 
 
-rule couple_chains:
+rule describe_columns:
     input:
         expand("results/dataset/{split}.h5", split=SPLITS),
     output:
-        expand("results/embeddings/couplings/{split}.h5", split=SPLITS),
+        expand("results/embeddings/{{content}}/{split}.h5", split=SPLITS),
     log:
-        "results/logs/couple_chains.log",
+        "results/logs/describe_columns/{content}.log",
     benchmark:
-        "results/benchmarks/couple_chains.tsv"
+        "results/benchmarks/describe_columns/{content}.tsv"
+    wildcard_constraints:
+        content="couplings|profile",
     conda:
         "../../envs/hardfold.yaml"
     threads: 1
@@ -45,11 +47,11 @@ rule couple_chains:
         mem_mb=memory(4000),
         runtime=runtime(240),
     params:
-        library=library("contact.couple"),
+        library=library("contact.columns"),
     message:
-        "coupling the columns of the chains' alignments"
+        "describing the columns of the chains' alignments: {wildcards.content}"
     script:
-        "../scripts/couple_chains.py"
+        "../scripts/describe_columns.py"
 
 
 rule train_experiment:

@@ -65,27 +65,37 @@ rule shuffle_labels:
         "../scripts/shuffle_labels.py"
 
 
-rule profile_chains:
+rule swap_alignments:
     input:
-        expand("results/dataset/{split}.h5", split=SPLITS),
+        shards=expand("results/structures/shards/{shard}.h5", shard=SHARDS),
+        chains=CHAIN_LIST,
+        targets=config["inputs"]["targets"],
+        assignment="results/splits/assignment.tsv",
     output:
-        expand("results/embeddings/profile/{split}.h5", split=SPLITS),
+        f"results/folding/{SWAPPED}/donors.tsv",
     log:
-        "results/logs/profile_chains.log",
+        "results/logs/swap_alignments.log",
     benchmark:
-        "results/benchmarks/profile_chains.tsv"
+        "results/benchmarks/swap_alignments.tsv"
+    # Where there are too few unrelated targets it fails: before the long jobs, not after them.
+    priority: 1
     conda:
         "../../envs/hardfold.yaml"
-    threads: 1
+    threads: 8
     resources:
         mem_mb=memory(4000),
         runtime=runtime(60),
     params:
-        library=library("folding.alignment"),
+        chains=lambda wildcards, input: input.chains or config["inputs"]["chains"],
+        options={
+            "limits": config["splits"]["leakage"],
+            "seeds": config["folding"]["seeds"],
+        },
+        library=library("folding.swapped"),
     message:
-        "counting the columns of the chains' alignments"
+        "choosing for each target whose alignment it is given: a control"
     script:
-        "../scripts/profile_chains.py"
+        "../scripts/swap_alignments.py"
 
 
 rule finetune_folding:
@@ -141,9 +151,8 @@ rule predict_folding:
         ),
         targets="results/dataset/target.h5",
         alignments=alignment_files("target"),
-        # For the control, which tells by it what to exchange.
-        assignment=lambda wildcards: (
-            "results/splits/assignment.tsv" if wildcards.arm == SWAPPED else []
+        donors=lambda wildcards: (
+            rules.swap_alignments.output[0] if wildcards.arm == SWAPPED else []
         ),
     output:
         "results/folding/{arm}/seed{seed}/predictions.tsv",
@@ -200,6 +209,7 @@ rule predict_test_time:
         },
         recycles=config["folding"]["recycles"],
         chunk_size=config["folding"]["chunk_size"],
+        state="results/checkpoints/folding/test_time/seed{seed}",
         library=library("folding.test_time"),
     message:
         "Adapting the language model to each target's own sequence, seed {wildcards.seed}"

@@ -1,11 +1,11 @@
-from hardfold.folding.alignment import AlignmentFeatures, swapped
+from hardfold.folding.alignment import AlignmentFeatures, read_donors
 from hardfold.folding.predict import predict_structures
 from hardfold.jobs import claim_gpus, start_log
 
 start_log(snakemake.log[0])
 claim_gpus(snakemake.resources.gpu)
 targets, files = snakemake.input.targets, snakemake.input.alignments
-donors = snakemake.input.assignment and swapped(targets, snakemake.input.assignment, int(snakemake.wildcards.seed))
+donors = snakemake.input.donors and read_donors(snakemake.input.donors, int(snakemake.wildcards.seed))
 predict_structures(
     weights=snakemake.input.weights,
     targets=targets,

@@ -11,6 +11,7 @@ predict_test_time(
     language_model=snakemake.input.language_model,
     targets=snakemake.input.targets,
     output=Path(snakemake.output.predictions).parent,
+    state=snakemake.params.state,
     settings=snakemake.params.settings,
     recycles=snakemake.params.recycles,
     chunk_size=snakemake.params.chunk_size,

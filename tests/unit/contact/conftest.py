@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hardfold import backbones, dataset, geometry
-from hardfold.contact.couple import couple_chains
+from hardfold.contact.columns import describe_columns
 from hardfold.contact.embed import embed, embed_chains
 from hardfold.contact.keys import embedding_entries
 from hardfold.contact.samples import Samples
@@ -141,7 +141,7 @@ def build_samples():
             if embedding["encoder"]:
                 embed(encoders[embedding["encoder"]], embedding, chains, file)
             else:
-                couple_chains([chains], [file])
+                describe_columns("couplings", [chains], [file])
         return Samples(chains, model, folder)
 
     return build

@@ -15,7 +15,7 @@ from hardfold.contact.baselines import (
     typical_geometry,
 )
 from hardfold.contact.baselines import shuffled as shuffle
-from hardfold.contact.couple import couple_chains
+from hardfold.contact.columns import describe_columns
 from hardfold.contact.embed import embed_chains
 from hardfold.contact.embeddings import EmbeddingsError
 from hardfold.contact.keys import (
@@ -213,7 +213,9 @@ def embedded(tmp_path_factory, weight_folders, chain_files):
         embedding=ENTRIES["attention_head"], weights=weight_folders["esm2"], chains=chain_files, outputs=outputs,
         threads=1,
     )  # fmt: skip
-    couple_chains(list(chain_files.values()), [folder / f"couplings/{split}.h5" for split in chain_files])
+    describe_columns(
+        "couplings", list(chain_files.values()), [folder / f"couplings/{split}.h5" for split in chain_files]
+    )
     return folder
 
 

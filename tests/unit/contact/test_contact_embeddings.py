@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hardfold import backbones
-from hardfold.contact.couple import couple_chains
+from hardfold.contact.columns import describe_columns
 from hardfold.contact.embed import embed, embed_chains, estimate
 from hardfold.contact.embeddings import Embeddings, EmbeddingsError, pack
 from hardfold.contact.encoders import AlignmentEncoder, SequenceEncoder
@@ -83,7 +83,7 @@ def test_the_rule_records_the_checkpoint_that_it_used(weight_folders, chain_file
 
 
 def test_couplings_are_those_of_the_whole_alignment(options, chain_files, tmp_path):
-    couple_chains([chain_files["test"]], [tmp_path / "test.h5"])
+    describe_columns("couplings", [chain_files["test"]], [tmp_path / "test.h5"])
     file, chains = Embeddings(tmp_path / "test.h5", COUPLINGS, "", chain_files["test"]), Dataset(chain_files["test"])
     assert embedding_entries({**options, "use_couplings": True})["couplings"] == COUPLINGS
     for id in chains.ids:

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from hardfold import backbones
-from hardfold.contact.couple import couple_chains
+from hardfold.contact.columns import describe_columns
 from hardfold.dataset import build_shard
 from hardfold.fetch import fetch
-from hardfold.folding.alignment import profile_chains
+from hardfold.folding.fused import fuse
 from hardfold.folding.model import build_model, save_model, tiny_config
 from hardfold.structure.chain import Chain, save_chains
 
@@ -53,13 +53,14 @@ def write_chains(path, lengths, seed):
 
 @pytest.fixture
 def tiny():
-    """A tiny model whose structure module is not at rest: residues lie apart."""
+    """A tiny model whose structure module is not at rest: residues lie apart. Fused, like one that is loaded."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     model = build_model(tiny_config()).eval()
     with torch.no_grad():
         for parameter in model.trunk.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
+    fuse(model)
     return model
 
 
@@ -137,6 +138,6 @@ def aligned(tmp_path):
     save_chains(tmp_path / "chains.h5", chains)
     data = tmp_path / "aligned.h5"
     build_shard(tmp_path / "chains.h5", tmp_path, data, max_rows=8, selection="top")
-    profile_chains([data], [tmp_path / "profile.h5"])
-    couple_chains([data], [tmp_path / "couplings.h5"])
+    describe_columns("profile", [data], [tmp_path / "profile.h5"])
+    describe_columns("couplings", [data], [tmp_path / "couplings.h5"])
     return data, (tmp_path / "profile.h5", tmp_path / "couplings.h5")

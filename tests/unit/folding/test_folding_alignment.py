@@ -3,6 +3,7 @@
 import csv
 import json
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -10,6 +11,7 @@ from safetensors.torch import load_file
 
 from hardfold import tables
 from hardfold.alignment import log_odds, profile
+from hardfold.contact import embeddings
 from hardfold.contact.embeddings import EmbeddingsError
 from hardfold.couplings import couplings, standardised
 from hardfold.dataset import Dataset
@@ -22,7 +24,7 @@ from hardfold.folding.adapters import (
     save_alignment,
     trained_parameters,
 )
-from hardfold.folding.alignment import AlignmentAdapter, AlignmentFeatures, swapped
+from hardfold.folding.alignment import AlignmentAdapter, AlignmentFeatures, read_donors
 from hardfold.folding.finetune import finetune
 from hardfold.folding.model import fold, load_model, save_model
 from hardfold.folding.module import Crops, collate
@@ -71,6 +73,23 @@ def test_features_of_other_alignments_are_refused(aligned, real_data):
         AlignmentFeatures(*files, real_data)
 
 
+def test_each_alignment_is_read_once_to_check_the_features(aligned, monkeypatch):
+    data, files = aligned
+    read, seen = embeddings.read_letters, []
+    monkeypatch.setattr(embeddings, "read_letters", lambda group, rows: seen.append(group.name) or read(group, rows))
+    AlignmentFeatures(*files, data)
+    assert seen == [f"/chains/{id}" for id in Dataset(data).ids]
+
+
+@pytest.mark.parametrize("spoilt", [0, 1])
+def test_features_of_an_alignment_that_changed_are_refused(aligned, spoilt):
+    data, files = aligned
+    with h5py.File(files[spoilt], "a") as file:
+        file["1abc_A"].attrs["letters"] = "0" * 64
+    with pytest.raises(EmbeddingsError, match=rf"{files[spoilt].name}: not of 1abc_A"):
+        AlignmentFeatures(*files, data)
+
+
 def test_a_donors_features_are_cut_and_filled_up_with_nothing(aligned):
     data, files = aligned
     own = AlignmentFeatures(*files, data)
@@ -87,12 +106,12 @@ def test_a_donors_features_are_cut_and_filled_up_with_nothing(aligned):
 def test_crops_carry_the_features_of_their_residues(aligned):
     data, files = aligned
     features = AlignmentFeatures(*files, data)
-    crops = Crops(Dataset(data), 12, features)
-    batch = collate([crops[2, 5], crops[0, 10]])
-    assert batch["profile"].shape == (2, 12, 21) and batch["couplings"].shape == (2, 12, 12)
-    assert torch.equal(batch["profile"][0], features.read("2abc_A", 5, 17)[0])
-    assert torch.equal(batch["couplings"][1, :8, :8], features.read("0abc_A", 10, 18)[1])
-    assert not batch["profile"][1, 8:].any() and not batch["couplings"][1, 8:].any()
+    crops = Crops(Dataset(data), 19, features)
+    batch = collate([crops[2, 3], crops[0, 0]])
+    assert batch["profile"].shape == (2, 19, 21) and batch["couplings"].shape == (2, 19, 19)
+    assert torch.equal(batch["profile"][0], features.read("2abc_A", 3, 22)[0])
+    assert torch.equal(batch["couplings"][1, :18, :18], features.read("0abc_A", 0, 18)[1])
+    assert not batch["profile"][1, 18:].any() and not batch["couplings"][1, 18:].any()
 
 
 @pytest.mark.parametrize("mode", ["lora", "full"])
@@ -153,6 +172,8 @@ def test_what_is_saved_folds_as_before(tiny, aligned, weights, tmp_path, mode):
     stir(adapted)
     sequence, alignment = Dataset(data)["3abc_A"].sequence, AlignmentFeatures(*files, data).read("3abc_A", 0, 24)
     save_adapter(adapted, tmp_path / "adapter")
+    stored = [name for path in (tmp_path / "adapter").glob("*.safetensors") for name in load_file(path)]
+    assert [name for name in stored if "profile" in name] == ["profile.weight"]  # once
     again = load_adapter(load_model(weights)[0], tmp_path / "adapter")
     first = fold_sequence(adapted.eval(), sequence, 1, 0, alignment)
     second = fold_sequence(again, sequence, 1, 0, alignment)
@@ -224,10 +245,13 @@ def test_a_target_is_folded_with_its_own_alignment_or_with_anothers(trained, ali
     data, files = aligned
     own = AlignmentFeatures(*files, data)
     adapter = trained("reading", {"train": own, "validation": own}) / "adapter"
-    clusters = [{"chain": id, "cluster": cluster} for id, cluster in zip(Dataset(data).ids, "wxyz", strict=True)]
-    tables.write(tmp_path / "assignment.tsv", clusters, ["chain", "cluster"])
-    donors = swapped(data, tmp_path / "assignment.tsv", seed=1)
-    assert set(donors) == set(donors.values()) == set(Dataset(data).ids) and all(a != b for a, b in donors.items())
+    ids = Dataset(data).ids
+    rows = [
+        {"target": id, "seed": seed, "donor": ids[number - seed]} for number, id in enumerate(ids) for seed in (1, 2)
+    ]
+    tables.write(tmp_path / "donors.tsv", rows, ["target", "seed", "donor"])
+    donors = read_donors(tmp_path / "donors.tsv", 1)
+    assert donors == dict(zip(ids, [ids[-1], *ids[:-1]], strict=True))
     atoms = {}
     for name, given in {"own": {}, "swapped": donors}.items():
         predict_structures(

@@ -12,30 +12,32 @@ from hardfold.structure.chain import Chain, load_chains
 from hardfold.structure.parse import read_model
 from hardfold.structure.write import write_mmcif
 
+ARM = "control"
+
 
 def test_donors_are_other_chains_of_like_length_and_another_cluster():
     lengths = {f"c{number:03d}": 50 + number for number in range(100)}
     clusters = {id: id if int(id[1:]) % 10 else "family" for id in lengths}
-    donors = choose_donors(lengths, clusters, 1)
+    donors = choose_donors(lengths, clusters, 1, ARM)
     assert sorted(donors) == sorted(donors.values()) == sorted(lengths)  # each gives and takes once
     assert all(clusters[id] != clusters[donor] for id, donor in donors.items())
     assert np.mean([abs(lengths[id] - lengths[donor]) for id, donor in donors.items()]) < 3
-    assert donors == choose_donors(lengths, clusters, 1)
+    assert donors == choose_donors(lengths, clusters, 1, ARM)
     equal = dict.fromkeys(lengths, 60)
-    assert choose_donors(equal, clusters, 1) != choose_donors(equal, clusters, 2)
+    assert choose_donors(equal, clusters, 1, ARM) != choose_donors(equal, clusters, 2, ARM)
 
 
 def test_donors_are_exchanged_within_blocks(monkeypatch):
     monkeypatch.setattr("hardfold.folding.shuffled.BLOCK", 7)
     lengths = {f"c{number:03d}": 50 + number for number in range(30)}
-    donors = choose_donors(lengths, {id: id for id in lengths}, 1)
+    donors = choose_donors(lengths, {id: id for id in lengths}, 1, ARM)
     assert sorted(donors.values()) == sorted(lengths)
     assert max(abs(lengths[id] - lengths[donor]) for id, donor in donors.items()) < 7
 
 
 def test_one_cluster_cannot_exchange():
-    with pytest.raises(ShuffleError, match="no chain of another cluster is left for"):
-        choose_donors({"a": 5, "b": 6, "c": 7}, {"a": "a", "b": "a", "c": "c"}, 1)
+    with pytest.raises(ShuffleError, match=r"^control: no unrelated donor is left for [ab]; take the arm out of"):
+        choose_donors({"a": 5, "b": 6, "c": 7}, {"a": "a", "b": "a", "c": "c"}, 1, ARM)
 
 
 def chain(id, sequence, seed):

@@ -7,8 +7,12 @@ import pytest
 
 from hardfold import tables
 from hardfold.dataset import Dataset
+from hardfold.folding import swapped
+from hardfold.folding.alignment import read_donors
 from hardfold.folding.folds import COLUMNS, FoldError, assign_folds, build_folds, find_relatives
 from hardfold.folding.predict import _parts
+from hardfold.folding.shuffled import ShuffleError
+from hardfold.folding.swapped import swap_alignments
 from hardfold.structure.chain import Chain, save_chains
 
 LIMITS = {"identity": 0.3, "coverage": 0.5, "evalue": 1e-3, "sensitivity": 7.5, "profile_iterations": 3}
@@ -91,30 +95,35 @@ def test_subunits_of_a_casp_complex_share_a_fold(proteins):
     }
 
 
-@needs_mmseqs
-def test_each_fold_is_trained_on_the_targets_outside_of_it(proteins, tmp_path):
+def written(proteins, folder):
+    """The inputs of build_folds and swap_alignments: a shard, the lists of chains and targets, the assignment."""
     write = {"msa": np.zeros((1, 120), np.uint8), "contact_map": np.zeros((1, 1)), "distance_map": np.zeros((1, 1))}
     chains = [Chain.from_atoms(id, row["sequence"], np.ones((120, 5, 3))) for id, row in proteins.iterrows()]
-    save_chains(tmp_path / "shard.h5", chains)
-    with h5py.File(tmp_path / "shard.h5", "a") as file:
+    save_chains(folder / "shard.h5", chains)
+    with h5py.File(folder / "shard.h5", "a") as file:
         file.attrs["format_version"] = "1"
         for group in file["chains"].values():
             for name, values in (write | {"angle_map": np.zeros((1, 1))}).items():
                 group[name] = values
-    tables.write(tmp_path / "chains.tsv", [{"chain": "1abc_A"}], ["chain"])
+    tables.write(folder / "chains.tsv", [{"chain": "1abc_A"}], ["chain"])
     rows = [
         {"target": id, "chain": "", "class": "hard" if id < "T4" else "easy", "entry": row["entry"]}
         for id, row in proteins.drop("1abc_A").iterrows()
     ]
-    tables.write(tmp_path / "targets.tsv", rows, ["target", "chain", "class", "entry"])
-    split = ["target"] * 6 + ["train"]
+    tables.write(folder / "targets.tsv", rows, ["target", "chain", "class", "entry"])
+    split = ["target"] * len(rows) + ["train"]
     assignment = proteins.assign(split=split).reset_index(names="chain")
-    tables.write(tmp_path / "assignment.tsv", assignment, ["chain", "cluster", "split"])
+    tables.write(folder / "assignment.tsv", assignment, ["chain", "cluster", "split"])
+    return [folder / "shard.h5"], *(str(folder / f"{name}.tsv") for name in ("chains", "targets", "assignment"))
+
+
+@needs_mmseqs
+def test_each_fold_is_trained_on_the_targets_outside_of_it(proteins, tmp_path):
+    places = written(proteins, tmp_path)
     outputs = [tmp_path / f"fold{fold}/train.h5" for fold in (1, 2)]
     for classes, expected in (([], {f"T{number}" for number in range(6)}), (["hard"], {"T0", "T1", "T2", "T3"})):
         build_folds(
-            [tmp_path / "shard.h5"],
-            *(str(tmp_path / f"{name}.tsv") for name in ("chains", "targets", "assignment")),
+            *places,
             tmp_path / "shard.h5",
             tmp_path / "folds.tsv",
             outputs,
@@ -140,3 +149,30 @@ def test_each_fold_is_trained_on_the_targets_outside_of_it(proteins, tmp_path):
 def test_without_folds_an_adapter_predicts_every_target():
     assert _parts(["T0", "T1"], ["one"], None) == [("one", ["T0", "T1"])]
     assert _parts(["T0", "T1"], [], None) == [(None, ["T0", "T1"])]
+
+
+SEEDS = list(range(1, 9))
+
+
+@needs_mmseqs
+def test_no_target_is_given_the_alignment_of_a_relative(proteins, tmp_path):
+    places, output = written(proteins, tmp_path), tmp_path / "donors.tsv"
+    swap_alignments(*places, output, limits=LIMITS, seeds=SEEDS, threads=1)
+    table = tables.read(output, swapped.COLUMNS)
+    group = table.drop_duplicates("target").set_index("target")["group"].to_dict()
+    assert group == {"T0": "T0", "T1": "T0", "T2": "T2", "T3": "T2", "T4": "T4", "T5": "T4"}
+    assert (table["group"] != table["donor"].map(group)).all()
+    assert set(table["related_to"]) > {"of one entry with T2", "in one cluster with T4"}
+    donors = [read_donors(output, seed) for seed in SEEDS]
+    assert all(sorted(given) == sorted(given.values()) == [f"T{number}" for number in range(6)] for given in donors)
+    assert any(given != donors[0] for given in donors)
+
+
+@needs_mmseqs
+def test_targets_that_are_all_relatives_cannot_be_given_others_alignments(proteins, tmp_path):
+    places = written(proteins.drop(["T2", "T3", "T4", "T5"]), tmp_path)
+    with pytest.raises(
+        ShuffleError, match="control_swapped_alignment: no unrelated donor is left for T0, T1; take the"
+    ):
+        swap_alignments(*places, tmp_path / "donors.tsv", limits=LIMITS, seeds=SEEDS, threads=1)
+    assert not (tmp_path / "donors.tsv").exists()

@@ -206,6 +206,13 @@ def test_the_released_checkpoints_layout_is_read(tiny, tmp_path):
     assert torch.equal(again.lm_head.weight, tiny.lm_head.weight)
 
 
+def test_what_is_loaded_is_fused(tiny, tmp_path, monkeypatch):
+    fused = []
+    monkeypatch.setattr("hardfold.folding.model.fuse", fused.append)
+    save_model(tiny, tmp_path)
+    assert fused == [load_model(tmp_path)[0]]
+
+
 def test_what_was_loaded_is_logged(tiny, tmp_path, caplog):
     save_model(tiny, tmp_path)
     with caplog.at_level("INFO"):

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from hardfold import backbones, tables
+from hardfold.folding import memory, test_time
+from hardfold.folding.memory import TooLong
 from hardfold.folding.model import ModelError
 from hardfold.folding.predict import fold_sequence, predict_structures
 from hardfold.folding.test_time import (
@@ -21,6 +23,7 @@ from hardfold.folding.test_time import (
 
 SETTINGS = {"steps": 5, "every": 2, "learning_rate": 0.05, "batch_size": 2, "mask_fraction": 0.2, "rank": 2, "alpha": 4}
 SETTINGS |= {"choose_by": "perplexity"}
+TIMING = {"seconds", "peak_memory_mb"}
 SEQUENCE = "MKTAYIAKQRXISFVKSHFSRQLEERLGLIEVQAPILSRV"
 
 
@@ -116,6 +119,7 @@ def test_the_choice_is_by_confidence_or_by_perplexity_and_early_among_equals():
 
 def run(weights, language_model, targets, output, **change):
     places = {"weights": weights, "language_model": language_model, "targets": targets, "output": output}
+    places |= {"state": output.with_name(f"{output.name}-state")}
     predict_test_time(**places, seed=1, settings=SETTINGS | change, recycles=0, chunk_size=0, threads=1)
     steps = tables.read(output / "steps.tsv", COLUMNS)
     return steps, tables.read(output / "predictions.tsv", key="target").set_index("target")
@@ -154,3 +158,46 @@ def test_a_target_does_not_depend_on_the_others_nor_on_any_native(weights, langu
     assert own.equals(again.reset_index(drop=True))
     for file in own["file"]:
         assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "again" / file).read_bytes()
+
+
+LOSSES = 9  # of each target: 5 steps, and the held-out residues at steps 0, 2, 4 and 5
+
+
+@pytest.mark.parametrize("call", [LOSSES - 1, LOSSES + 3])
+def test_a_killed_run_goes_on_after_the_targets_that_are_done(
+    weights, language_model, data, tmp_path, kill_in_step, monkeypatch, call
+):
+    places = weights, language_model, data["validation"]
+    run(*places, tmp_path / "whole")
+    kill_in_step(test_time, lambda: run(*places, tmp_path / "killed"), call, "masked_loss")
+    assert not (tmp_path / "killed/adaptation.json").exists()
+    calls = []
+    monkeypatch.setattr(test_time, "masked_loss", lambda *arguments: calls.append(1) or masked_loss(*arguments))
+    run(*places, tmp_path / "killed")
+    assert len(calls) == (LOSSES if call > LOSSES else 2 * LOSSES)
+    files = {folder: sorted((tmp_path / folder).rglob("*.[ct]*")) for folder in ("whole", "killed")}
+    assert len(files["whole"]) == 2 * 4 + 2 + 2  # structures by step, those chosen, tables
+    for first, second in zip(*files.values(), strict=True):
+        assert first.read_bytes() == second.read_bytes(), first
+    records = [json.loads((tmp_path / name / "adaptation.json").read_text()) for name in files]
+    first, second = ({key: value for key, value in record.items() if key not in TIMING} for record in records)
+    assert first == second
+    assert [path.name for path in (tmp_path / "killed-state").iterdir()] == ["config.json"]
+
+
+def test_a_killed_run_of_other_settings_starts_anew(weights, language_model, data, tmp_path, kill_in_step, caplog):
+    places = weights, language_model, data["validation"], tmp_path / "killed"
+    kill_in_step(test_time, lambda: run(*places), LOSSES + 3, "masked_loss")
+    steps, _ = run(*places, learning_rate=0.01)
+    assert "is of a run with other options.learning_rate: starting anew" in caplog.text
+    assert steps.equals(run(*places[:3], tmp_path / "fresh", learning_rate=0.01)[0])
+
+
+def test_a_target_that_the_stem_cannot_be_trained_on_is_refused_first(
+    weights, language_model, data, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(test_time, "require_inference", lambda *arguments: None)
+    monkeypatch.setattr(memory, "free_bytes", lambda place: 1000)
+    monkeypatch.delattr(test_time, "fold_sequence")  # nothing is folded
+    with pytest.raises(TooLong, match=r"^2abc_0 \(and 1 more chains\): adapting the language model to 2 copies of 11"):
+        run(weights, language_model, data["validation"], tmp_path / "run")

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -25,6 +26,7 @@ from hardfold.folding.module import (
     collate,
     loss_parts,
     plan_steps,
+    resolved_start,
     validate,
     warmup_factor,
     weighted_sum,
@@ -114,6 +116,22 @@ def test_crops_are_contiguous_and_padded(data):
     assert batch["coordinates"].shape == (2, 10, 5, 3)
     assert batch["coordinates"][1, 9].isnan().all()
     assert not batch["resolved"][1, 1] and not batch["resolved"][1, 9]
+
+
+def test_crops_hold_resolved_residues(data):
+    chain = next(iter(Dataset(data["train"])))
+    length, missing = 120, slice(10, 100)
+    resolved = np.ones(length, dtype=bool)
+    resolved[missing] = False
+    long = replace(chain, sequence="A" * length, coordinates=np.zeros((length, 5, 3), np.float32), mask=resolved)
+    crops = Crops(ChainSet({long.id: long}), 30)
+    held = {start: crops[0, start].resolved.sum().item() for start in range(91)}
+    assert min(held.values()) == 10 == held[50] and held[85] == 15
+    starts = [resolved_start(torch.as_tensor(resolved), start, 30) for start in range(91)]
+    assert starts == [0] * 41 + [80] * 40 + list(range(81, 91))  # the nearest; where it may stay, it does
+    few = torch.zeros(40, dtype=torch.bool)
+    few[30:33] = True
+    assert resolved_start(few, 0, 8) == 25 and resolved_start(torch.ones(5, dtype=torch.bool), 0, 8) == 0
 
 
 def test_a_run_sees_every_chain_before_any_again():

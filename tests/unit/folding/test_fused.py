@@ -50,8 +50,17 @@ def test_gradients_of_row_attention_are_numerically_right():
     assert torch.autograd.gradcheck(lambda *inputs: fused.row_attention(*inputs, hidden), (*parts, bias))
 
 
-def test_chunks_are_left_to_the_library(models):
-    batch = dict(zip(("aatype", "mask", "residue_index"), encode(["ACDEFGHIKLMN"]), strict=True))
-    with torch.no_grad():
-        whole, chunked = (fold(models[1], batch, 0, chunk).frames for chunk in (0, 4))
-    torch.testing.assert_close(whole, chunked, rtol=1e-4, atol=1e-4)
+@pytest.mark.parametrize("size", [3, 8])
+@pytest.mark.parametrize("padded", [False, True])
+def test_the_kernels_of_a_gpu_give_the_same_in_chunks_and_whole(size, padded):
+    torch.manual_seed(0)
+    parts = [torch.randn(2, 8, 2, 8, 4, requires_grad=True) for _ in range(3)]
+    bias, hidden = torch.randn(2, 2, 8, 8, requires_grad=True), None
+    if padded:
+        hidden = torch.zeros(2, 8, 8)
+        hidden[1, :, 5:] = -1e9
+    ours = fused.row_attention(*parts, bias, hidden)
+    kernels = fused.kernel_attention(*parts, bias, hidden, size)
+    torch.testing.assert_close(kernels, ours, rtol=1e-5, atol=1e-5)
+    gradients = [torch.autograd.grad(output.square().sum(), [*parts, bias]) for output in (ours, kernels)]
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-5)

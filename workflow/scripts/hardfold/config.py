@@ -165,11 +165,11 @@ def check_files(config: dict) -> None:
         raise ConfigError("the configuration names what is not there:\n" + "\n".join(f"  - {f}" for f in faults))
 
 
-def check_classes(config: dict, targets: pd.DataFrame) -> None:
-    """Raise ConfigError unless the classes that the configuration names are among those of the targets, those of
-    inputs.read_targets.
-    """
+def check_targets(config: dict, targets: pd.DataFrame) -> None:
+    """Raise ConfigError unless the targets of inputs.read_targets are what the configuration wants of them."""
     classes, table, chosen = set(targets["class"]), config["inputs"]["targets"], config["primary"]["class"]
+    if len(targets) < 2 and SWAPPED in config["folding"]["arms"]:
+        raise ConfigError(f"folding.arms: {SWAPPED} exchanges the alignments of targets, and {table} has only one")
     if chosen == HARD:
         of_units = targets["unit_classes"].map(lambda text: parse_unit_classes(text).values())
         if not any(is_hard({kind, *units}) for kind, units in zip(targets["class"], of_units, strict=True)):

@@ -61,6 +61,12 @@ def _digest(letters: np.ndarray) -> str:
     return hashlib.sha256(letters.tobytes()).hexdigest()
 
 
+def _digests(chains: Path, rows: int, ids: Iterable[str] | None) -> dict[str, str]:
+    with open_hdf5(chains) as source:
+        groups = source["chains"]
+        return {id: _digest(read_letters(chain_group(groups, id), rows)) for id in (groups if ids is None else ids)}
+
+
 def pack(maps: np.ndarray) -> np.ndarray:
     """Symmetric maps (P, L, L) -> their upper triangles (P, L (L + 1) / 2) float16."""
     i, j = np.triu_indices(maps.shape[-1])
@@ -70,18 +76,27 @@ def pack(maps: np.ndarray) -> np.ndarray:
 class Embeddings:
     """A file of `embed_chains`; each process opens it for itself, so workers may share it."""
 
-    def __init__(self, path: Path, embedding: Mapping, weights: str, chains: Path, ids: Iterable[str] | None = None):
+    def __init__(
+        self,
+        path: Path,
+        embedding: Mapping,
+        weights: str,
+        chains: Path,
+        ids: Iterable[str] | None = None,
+        letters: Mapping[str, str] | None = None,
+    ):
         """Raises EmbeddingsError unless the file was made as `embedding` says, with the checkpoint of this sha256, of
-        the very sequences or alignments of the data set `chains`, all of them or those of `ids`."""
+        the very sequences or alignments of the data set `chains`, all of them or those of `ids`. letters: the
+        attribute of that name of other embeddings of the same, which then need not be read again."""
         self.path, self._file, self._process = path, None, None
         expected = {**{name: embedding[name] for name in _ATTRIBUTES}, "weights": weights}
-        with open_hdf5(path) as file, open_hdf5(chains) as source:
+        with open_hdf5(path) as file:
             if other := [f"{key} {file.attrs.get(key)}, not {value}" for key, value in expected.items()
                          if file.attrs.get(key) != value]:  # fmt: skip
                 raise EmbeddingsError(f"{path}: made with {'; '.join(other)}")
-            for id in source["chains"] if ids is None else ids:
-                letters = read_letters(chain_group(source["chains"], id), embedding["rows"])
-                if id not in file or file[id].attrs["letters"] != _digest(letters):
+            self.letters = letters or _digests(chains, embedding["rows"], ids)
+            for id, digest in self.letters.items():
+                if id not in file or file[id].attrs["letters"] != digest:
                     raise EmbeddingsError(f"{path}: not of {id} as it stands in {chains}")
 
     def _array(self, id: str) -> h5py.Dataset:

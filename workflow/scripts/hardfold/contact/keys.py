@@ -11,6 +11,7 @@ COUPLINGS = {
     "key": "couplings", "encoder": "", "model": "", "layer": 0, "rows": 1024, "content": "couplings",
     "training_chains": None,
 }  # fmt: skip
+PROFILE = {**COUPLINGS, "key": "profile", "content": "features"}
 
 
 def embedding_entries(options: Mapping) -> dict[str, dict]:

@@ -143,13 +143,14 @@ def save_adapter(adapted: nn.Module, folder: Path) -> None:
         (folder / "README.md").unlink()  # peft's empty template of a model card
         return
     with whole_file(folder / FULL) as temporary:
-        save_file(trained_state(adapted), temporary)
+        state = trained_state(adapted).items()
+        save_file({name: value for name, value in state if not name.startswith(f"trunk.{NAME}.")}, temporary)
 
 
 def save_alignment(model: nn.Module, folder: Path) -> None:
     """Write the AlignmentAdapter of a model that has one as alignment.safetensors."""
     with whole_file(Path(folder, ALIGNMENT_WEIGHTS)) as temporary:
-        save_file(model.trunk.alignment.state_dict(), temporary)
+        save_file(getattr(model.trunk, NAME).state_dict(), temporary)
 
 
 def load_adapter(model: EsmForProteinFolding, folder: Path) -> nn.Module:

@@ -12,28 +12,18 @@ from torch.nn import functional
 from transformers import EsmForProteinFolding
 
 from hardfold import tables
-from hardfold.alignment import WIDTH, log_odds, profile
+from hardfold.alignment import WIDTH
 from hardfold.batches import pad
-from hardfold.contact.embeddings import Embeddings, write_embeddings
-from hardfold.contact.keys import COUPLINGS
-from hardfold.dataset import Dataset
-from hardfold.folding.shuffled import choose_donors
+from hardfold.contact.embeddings import Embeddings
+from hardfold.contact.keys import COUPLINGS, PROFILE
 
-PROFILE = {**COUPLINGS, "key": "profile", "content": "features"}  # of all rows of the alignment, like the couplings
 NAME = "alignment"  # the adapter as a module of the trunk
 
 
-def profile_chains(chains: Sequence[Path], outputs: Sequence[Path]) -> None:
-    """Write the profile (L, 21) of each chain of each data set, as log odds, in the layout of `contact.embeddings`."""
-    for data, output in zip(chains, outputs, strict=True):
-        write_embeddings(lambda rows: log_odds(profile(rows)), PROFILE, data, output)
-
-
-def swapped(targets: Path, assignment: Path, seed: int) -> dict[str, str]:
-    """Target -> the target of another cluster and of like length whose alignment it is given: a control."""
-    clusters = tables.read(assignment, ["cluster"], key="chain").set_index("chain")["cluster"]
-    dataset = Dataset(targets)
-    return choose_donors(dict(zip(dataset.ids, dataset.lengths(), strict=True)), clusters.to_dict(), seed)
+def read_donors(table: Path, seed: int) -> dict[str, str]:
+    """Target -> the target whose alignment it is given by the run of this seed, out of `swapped`'s table."""
+    rows = tables.read(table, ["target", "seed", "donor"])
+    return dict(rows.loc[rows["seed"] == str(seed), ["target", "donor"]].to_numpy())
 
 
 class AlignmentFeatures:
@@ -41,8 +31,8 @@ class AlignmentFeatures:
 
     def __init__(self, profiles: Path, couplings: Path, chains: Path, donors: Mapping[str, str] | None = None):
         """Raises EmbeddingsError unless both files were made of the alignments of `chains`."""
-        self.profiles = Embeddings(profiles, PROFILE, "", chains)
         self.couplings = Embeddings(couplings, COUPLINGS, "", chains)
+        self.profiles = Embeddings(profiles, PROFILE, "", chains, letters=self.couplings.letters)
         self.donors = donors or {}
 
     def read(self, id: str, start: int, stop: int) -> tuple[Tensor, Tensor]:

@@ -40,8 +40,7 @@ def build_folds(
     Targets of one cluster of `assignment`, those that the audit's searches (splits.leakage: `limits`) find from each
     other, and those of one PDB entry or CASP complex are relatives. A group of linked relatives is of one fold.
     """
-    proteins = read_proteins(shards, *inputs.read_inputs(chains, targets))
-    proteins = proteins.join(tables.read(assignment, ["cluster", "split"], key="chain").set_index("chain"))
+    proteins = read_assigned(shards, chains, targets, assignment)
     proteins["class"] = inputs.read_targets(targets).set_index("target")["class"].reindex(proteins.index)
     chosen = (proteins["split"] == "target") & (proteins["class"].isin(classes) | (not classes))
     relatives = find_relatives(proteins, chosen, limits, threads)
@@ -52,10 +51,16 @@ def build_folds(
     tables.write(table, rows, COLUMNS)
 
 
+def read_assigned(shards: Iterable[Path], chains: str | list[str], targets: Path, assignment: Path) -> pd.DataFrame:
+    """`read_proteins` of the configuration's inputs, with the cluster and split that `assignment` gives each."""
+    proteins = read_proteins(shards, *inputs.read_inputs(chains, targets))
+    return proteins.join(tables.read(assignment, ["cluster", "split"], key="chain").set_index("chain"))
+
+
 def find_relatives(
     proteins: pd.DataFrame, chosen: pd.Series, limits: Mapping[str, float], threads: int
 ) -> pd.DataFrame:
-    """Pairs of chosen proteins that must share a fold: query, subject, relation (in words); both directions may stand.
+    """Pairs of chosen proteins that are related: query, subject, relation (in words); both directions may stand.
 
     `proteins` by id: sequence, cluster, entry (empty: unknown). The others enrich the profiles of the search.
     """
@@ -85,15 +90,11 @@ def assign_folds(targets: pd.DataFrame, relatives: pd.DataFrame, folds: int, see
     """Rows of COLUMNS for the targets, by id with `class`: the largest groups first, equal ones in an order that the
     seed draws, each to the fold that has the fewest targets so far. Raises FoldError.
     """
-    place = {id: index for index, id in enumerate(targets.index)}
-    ends = relatives["query"].map(place), relatives["subject"].map(place)
-    links = coo_array(([1] * len(relatives), ends), shape=(len(place), len(place)))
-    count, label = connected_components(links, directed=False)
-    if count < folds:
-        raise FoldError(f"folding.leave_one_out.folds: {folds}, but the {len(place)} targets are of {count} groups")
-    rows = pd.DataFrame({"target": targets.index, "class": targets["class"].to_numpy(), "label": label})
-    rows["group"] = rows.groupby("label")["target"].transform("min")
+    rows = group_relatives(targets.index, relatives)
+    rows["class"] = targets["class"].to_numpy()
     sizes = rows["group"].value_counts()
+    if len(sizes) < folds:
+        raise FoldError(f"folding.leave_one_out.folds: {folds}, but the {len(rows)} targets are of {len(sizes)} groups")
     order = sorted(sizes.index, key=lambda id: (-sizes[id], hashlib.sha256(f"{seed}:{id}".encode()).digest()))
     filled, fold_of = [0] * folds, {}
     for group in order:
@@ -101,6 +102,17 @@ def assign_folds(targets: pd.DataFrame, relatives: pd.DataFrame, folds: int, see
         fold_of[group] = smallest + 1
         filled[smallest] += sizes[group]
     rows["fold"] = rows["group"].map(fold_of)
+    return rows
+
+
+def group_relatives(targets: Sequence[str], relatives: pd.DataFrame) -> pd.DataFrame:
+    """A row a target: target, group (the first target of those that are linked, directly or through others) and
+    related_to (in words)."""
+    place = {id: index for index, id in enumerate(targets)}
+    ends = relatives["query"].map(place), relatives["subject"].map(place)
+    links = coo_array(([1] * len(relatives), ends), shape=(len(place), len(place)))
+    rows = pd.DataFrame({"target": list(targets), "label": connected_components(links, directed=False)[1]})
+    rows["group"] = rows.groupby("label")["target"].transform("min")
     near = (relatives["relation"] + " " + relatives["subject"]).groupby(relatives["query"]).agg("; ".join)
     rows["related_to"] = rows["target"].map(near).fillna("")
     return rows

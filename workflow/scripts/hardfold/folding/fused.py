@@ -1,8 +1,9 @@
 """The trunk's pair updates with fewer passes over memory, and attention without its scores in memory: same outputs.
 
 Triangle attention of L residues has H L^3 scores, which transformers' module keeps several times over. On a GPU torch's
-fused kernels avoid them. On a CPU those kernels give no gradient for the bias, so rows are taken few at a time, few
-enough for the cache, and the scores are computed again in the backward pass (Dao et al. 2022; Rabe & Staats 2021).
+fused kernels keep no more of them than their bias. On a CPU those kernels give no gradient for the bias, so rows are
+taken few at a time, few enough for the cache, and the scores are computed again in the backward pass (Dao et al. 2022;
+Rabe & Staats 2021).
 """
 
 from functools import partial
@@ -16,19 +17,17 @@ CACHE = 2**18  # scores at a time: 1 MB in fp32
 
 
 def fuse(model: EsmForProteinFolding) -> None:
-    """Let the trunk's blocks compute by the functions below; triangle attention in chunks stays their own."""
+    """Let the trunk's blocks compute by the functions below."""
     for block in model.trunk.blocks:
         block.seq_attention.forward = partial(sequence_attention, block.seq_attention)
         for module in (block.tri_mul_out, block.tri_mul_in):
             module.forward = partial(triangle_multiplication, module)
         for module in (block.tri_att_start, block.tri_att_end):
-            module.forward = partial(triangle_attention, module, module.forward)
+            module.forward = partial(triangle_attention, module)
 
 
-def triangle_attention(module: nn.Module, whole, x: Tensor, mask: Tensor, chunk_size: int | None = None) -> Tensor:
-    """EsmFoldTriangleAttention.forward, pair state (B, L, L, C) and mask (B, L, L); `whole` is the module's own."""
-    if chunk_size is not None:
-        return whole(x, mask=mask, chunk_size=chunk_size)
+def triangle_attention(module: nn.Module, x: Tensor, mask: Tensor, chunk_size: int | None = None) -> Tensor:
+    """EsmFoldTriangleAttention.forward, pair state (B, L, L, C) and mask (B, L, L)."""
     if not module.starting:
         x, mask = x.transpose(1, 2), mask.transpose(1, 2)
     x = module.layer_norm(x)
@@ -39,7 +38,7 @@ def triangle_attention(module: nn.Module, whole, x: Tensor, mask: Tensor, chunk_
     )
     bias = module.linear(x).permute(0, 3, 1, 2)  # (B, H, L, L), of every row
     hidden = None if _is_full(mask) else module.inf * (mask - 1)
-    output = row_attention(query * attention.c_hidden**-0.5, key, value, bias, hidden)
+    output = row_attention(query * attention.c_hidden**-0.5, key, value, bias, hidden, chunk_size)
     output = output.transpose(2, 3) * attention.linear_g(x).sigmoid().unflatten(-1, (heads, -1))
     output = attention.linear_o(output.flatten(-2))
     return output if module.starting else output.transpose(1, 2)
@@ -71,15 +70,29 @@ def sequence_attention(module: nn.Module, x: Tensor, mask: Tensor, bias: Tensor)
     return module.o_proj(module.g_proj(x).sigmoid() * output), None
 
 
-def row_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, hidden: Tensor | None) -> Tensor:
+def row_attention(
+    query: Tensor, key: Tensor, value: Tensor, bias: Tensor, hidden: Tensor | None, chunk_size: int | None = None
+) -> Tensor:
     """Attention within each row i of (B, I, H, J, c), scaled already, with a bias (B, H, J, J) that the rows share and
-    one of keys (B, I, J), without a gradient, or none."""
+    one of keys (B, I, J), without a gradient, or none. chunk_size: rows at a time, on a GPU; none: all."""
     if query.device.type == "cpu":
         return _Rows.apply(query, key, value, bias, hidden)
-    scores = bias[:, None] if hidden is None else bias[:, None] + hidden[:, :, None, None].to(bias.dtype)
-    scores = scores.to(query.dtype).expand(*query.shape[:-1], key.shape[-2])
-    parts = (part.flatten(0, 1) for part in (query, key, value, scores))
-    return functional.scaled_dot_product_attention(*parts, scale=1.0).unflatten(0, query.shape[:2])
+    return kernel_attention(query, key, value, bias, hidden, chunk_size or query.shape[1])
+
+
+def kernel_attention(
+    query: Tensor, key: Tensor, value: Tensor, bias: Tensor, hidden: Tensor | None, size: int
+) -> Tensor:
+    """`row_attention` by torch's own kernels, which are given the biases of all scores of `size` rows at a time."""
+    output = []
+    for first in range(0, query.shape[1], size):
+        rows = slice(first, first + size)
+        queries, keys, values = (part[:, rows] for part in (query, key, value))
+        scores = bias[:, None] if hidden is None else bias[:, None] + hidden[:, rows, None, None].to(bias.dtype)
+        scores = scores.to(query.dtype).expand(*queries.shape[:-1], key.shape[-2])
+        parts = (part.flatten(0, 1) for part in (queries, keys, values, scores))
+        output.append(functional.scaled_dot_product_attention(*parts, scale=1.0).unflatten(0, queries.shape[:2]))
+    return torch.cat(output, dim=1)
 
 
 class _Rows(torch.autograd.Function):

@@ -21,6 +21,8 @@ from transformers.models.esm.configuration_esm import get_default_vocab_list
 from transformers.models.esm.modeling_esmfold import EsmFoldLinear
 from transformers.utils import logging as transformers_logging
 
+from hardfold.folding.alignment import NAME
+from hardfold.folding.fused import fuse
 from hardfold.tables import whole_file, write_json
 from hardfold.weights import FOLDING_WEIGHTS
 
@@ -138,7 +140,7 @@ def initialise(model: EsmForProteinFolding) -> None:
 
 
 def load_model(folder: Path) -> tuple[EsmForProteinFolding, dict]:
-    """The model of `folder` in fp32 and eval mode, and what its files held.
+    """The model of `folder` in fp32 and eval mode, its trunk fused (hardfold.folding.fused), and what its files held.
 
     The folder holds config.json and, as transformers names and reads them, model.safetensors or pytorch_model.bin (read
     weights_only), whole or as the shards of an index: ours, or the released ESMFold (facebook/esmfold_v1). Returns
@@ -179,6 +181,7 @@ def load_model(folder: Path) -> tuple[EsmForProteinFolding, dict]:
     report = {"loaded": len(model.state_dict()) - len(missing), "missing": missing, "unexpected": unexpected}
     named = "; ".join(f"{kind}: {', '.join(report[kind]) or 'none'}" for kind in ("missing", "unexpected"))
     logging.info("%s: %d tensors loaded; %s", folder, report["loaded"], named)
+    fuse(model)
     return model.eval(), report
 
 
@@ -242,11 +245,12 @@ def fold(model: nn.Module, batch: Mapping, recycles: int, chunk_size: int = 0):
 
     batch: `encode`'s aatype, mask and residue_index; of a model with an alignment adapter profile and couplings too.
 
-    chunk_size: rows at a time of triangle attention, 0 for all: less memory, a little slower, for inference.
+    chunk_size: rows at a time of triangle attention, 0 for all: less memory, a little slower, for inference on a GPU.
+    On a CPU a fused trunk takes few rows at a time as it is.
     """
     model.trunk.set_chunk_size(chunk_size or None)
-    if hasattr(model.trunk, "alignment"):
-        model.trunk.alignment.read = batch["profile"], batch["couplings"]
+    if adapter := getattr(model.trunk, NAME, None):
+        adapter.read = batch["profile"], batch["couplings"]
     return model(
         batch["aatype"],
         attention_mask=batch["mask"],

@@ -23,6 +23,7 @@ from hardfold.trainer import warmup_cosine
 from hardfold.training import History, NonFiniteLoss, load_trained_state, require_finite, seed_batch, trained_state
 
 PARTS = ("fape", "confidence", "contact")
+LEAST_RESOLVED = 10  # residues of a crop
 VALIDATION = ("validation_loss", *(f"validation_{part}" for part in PARTS), "validation_tm", "validation_lddt")
 HISTORY = ["step", "learning_rate", "loss", *PARTS, "gradient_norm", *VALIDATION]
 
@@ -57,7 +58,8 @@ class Sample:
 
 class Crops:
     """The chains in memory, cut: item (index, start) holds at most `length` residues from `start`, or all; what
-    `alignments` has of them is read when an item is."""
+    `alignments` has of them is read when an item is. A stretch of fewer than LEAST_RESOLVED residues, which would teach
+    little or nothing, gives way to the nearest one that has as many, or of a chain that has none the most."""
 
     def __init__(self, chains: Chains, length: int | None = None, alignments: AlignmentFeatures | None = None):
         self.length, self.chains, self.alignments = length, [], alignments
@@ -71,10 +73,21 @@ class Crops:
 
     def __getitem__(self, place: tuple[int, int]) -> Sample:
         index, start = place
-        chain, cut = self.chains[index], slice(start, start + self.length if self.length else None)
+        chain = self.chains[index]
+        if self.length:
+            start = resolved_start(chain.resolved, start, self.length)
+        cut = slice(start, start + self.length if self.length else None)
         sequence = chain.sequence[cut]
         alignment = self.alignments and self.alignments.read(chain.id, start, start + len(sequence))
         return Sample(chain.id, sequence, chain.coordinates[cut], chain.resolved[cut], alignment)
+
+
+def resolved_start(resolved: Tensor, start: int, length: int) -> int:
+    """Of the starts of stretches of `length` in `resolved` (L,) bool that hold LEAST_RESOLVED resolved residues, or
+    where there are none the most, the nearest to `start`; of two the first."""
+    counts = resolved.unfold(0, min(length, len(resolved)), 1).sum(1)  # (starts,)
+    starts = torch.nonzero(counts >= min(LEAST_RESOLVED, int(counts.max())))[:, 0]
+    return int(starts[(starts - start).abs().argmin()])
 
 
 def collate(samples: list[Sample]) -> dict:
@@ -186,9 +199,8 @@ class FoldingModule(lightning.LightningModule):
     def configure_optimizers(self) -> dict:
         settings, trained = self.settings, [item for item in self.model.named_parameters() if item[1].requires_grad]
         groups = [{"params": [value for name, value in trained if f"trunk.{NAME}." not in name]}]
-        if hasattr(self.model.trunk, NAME):
-            own = [*self.model.trunk.alignment.parameters()]
-            groups.append({"params": own, "lr": settings["alignment_learning_rate"]})
+        if alignment := getattr(self.model.trunk, NAME, None):
+            groups.append({"params": [*alignment.parameters()], "lr": settings["alignment_learning_rate"]})
         optimizer = torch.optim.AdamW(groups, lr=settings["learning_rate"])
         if settings["schedule"] == "cosine":
             schedule = warmup_cosine(optimizer, settings["warmup"], settings["steps"])

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from hardfold import tables
+from hardfold.arms import SHUFFLED
 from hardfold.dataset import replace_structures
 from hardfold.structure.chain import Chain, load_chains
 
@@ -27,27 +28,30 @@ def shuffle_labels(dataset: Path, assignment: Path, output: Path, seed: int) -> 
     chains = load_chains(dataset)
     clusters = tables.read(assignment, ["cluster"], key="chain").set_index("chain")["cluster"]
     lengths = {id: len(chain.sequence) for id, chain in chains.items()}
-    donors = choose_donors(lengths, clusters.to_dict(), seed)
+    donors = choose_donors(lengths, clusters.to_dict(), seed, SHUFFLED)
     logging.info("structure of: %s", ", ".join(f"{id} from {donor}" for id, donor in donors.items()))
     replace_structures(dataset, {id: with_structure(chains[id], chains[donors[id]]) for id in chains}, output)
 
 
-def choose_donors(lengths: Mapping[str, int], clusters: Mapping[str, str], seed: int) -> dict[str, str]:
-    """Id -> another id of like length and another cluster; each is a donor once. Of equal choices the seed draws one.
+def choose_donors(lengths: Mapping[str, int], groups: Mapping[str, str], seed: int, arm: str) -> dict[str, str]:
+    """Id -> another id of like length and another group; each is a donor once. Of equal choices the seed draws one.
 
-    ShuffleError where half of the chains of like length are of one cluster.
+    ShuffleError, naming the arm, where more than half of the chains of like length are of one group.
     """
     generator = np.random.default_rng(seed)
     ids = np.array(sorted(lengths, key=lambda id: (lengths[id], id)))
     donors = {}
     for block in np.array_split(ids, -(-len(ids) // BLOCK)):
         size = np.array([lengths[id] for id in block])
-        cluster = np.array([clusters[id] for id in block])
+        group = np.array([groups[id] for id in block])
         cost = np.abs(size[:, None] - size) + generator.random((len(block), len(block)))
-        cost[cluster[:, None] == cluster] = len(block) * (size.max() + 1)  # more than all other costs together
+        cost[group[:, None] == group] = len(block) * (size.max() + 1)  # more than all other costs together
         rows, columns = linear_sum_assignment(cost)
-        if len(alike := block[rows[cluster[rows] == cluster[columns]]]):
-            raise ShuffleError(f"no chain of another cluster is left for {', '.join(alike)}")
+        if len(alike := block[rows[group[rows] == group[columns]]]):
+            raise ShuffleError(
+                f"{arm}: no unrelated donor is left for {', '.join(alike)}; take the arm out of folding.arms, or add "
+                "chains that are related to none of them"
+            )
         donors |= dict(zip(block[rows].tolist(), block[columns].tolist(), strict=True))
     return dict(sorted(donors.items()))
 

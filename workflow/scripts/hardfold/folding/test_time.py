@@ -25,17 +25,20 @@ from transformers.models.esm.modeling_esm import EsmLMHead
 from hardfold import backbones, tables
 from hardfold.dataset import Dataset
 from hardfold.folding.adapters import adapted_modules, add_lora
-from hardfold.folding.memory import require_inference
+from hardfold.folding.memory import require_inference, require_stem_training
 from hardfold.folding.model import UNKNOWN, ModelError, encode, load_model
 from hardfold.folding.predict import fold_sequence, step0_difference
-from hardfold.jobs import progress
+from hardfold.jobs import library_hashes, progress
 from hardfold.structure.chain import Chain
 from hardfold.structure.write import write_mmcif
+from hardfold.tables import whole_file
+from hardfold.trainer import LAST, resume_point
 from hardfold.training import (
     count_parameters,
     device,
     load_trained_state,
     peak_memory_mb,
+    read_checkpoint,
     require_finite,
     seed_everything,
     trained_state,
@@ -173,6 +176,7 @@ def predict_test_time(
     language_model: Path,
     targets: Path,
     output: Path,
+    state: Path,
     settings: Mapping,
     recycles: int,
     chunk_size: int,
@@ -181,37 +185,53 @@ def predict_test_time(
     """Write to the folder `output`: steps.tsv (COLUMNS, a row a target and candidate), steps/<step>/<target>.cif, and
     of the steps chosen <target>.cif and predictions.tsv; adaptation.json records the run.
 
-    settings: the configuration's folding.test_time. Of `targets` only sequences are read. The adapter starts anew for
-    every target. The stem, which is trained, computes in fp32. Raises TooLong, naming a target that cannot be folded.
+    settings: the configuration's folding.test_time; state: a folder for the targets that are done, after which a run
+    that was cut short goes on. Of `targets` only sequences are read. The adapter starts anew for every target. The
+    stem, which is trained, computes in fp32. Raises TooLong, naming a target that does not fit into memory.
     """
     start, output = time.monotonic(), Path(output)
     seed_everything(seed, threads)
     source, stem_source = verify(weights), verify(language_model)
+    dataset = Dataset(targets)
+    sequences = {target: dataset.read(target, rows=0).sequence for target in dataset.ids}
+    options = {**settings, "recycles": recycles, "chunk_size": chunk_size}
+    identity = {"seed": seed, "options": options, "data": {"sequences": sequences}}
+    identity |= {"weights": source["files"], "language_model": stem_source["files"]}
+    last = resume_point(state, identity | {"code": library_hashes("folding.test_time")})
+    done = read_checkpoint(last) if last else {"candidates": {}, "shift": 0.0, "seconds": 0.0}
+    earlier = done["seconds"]
     model, _ = load_model(weights)
     head = load_head(model, Path(language_model, f"{stem_source['name']}.pt")).to(device())
     model.to(device())
-    dataset = Dataset(targets)
-    sequences = {target: dataset.read(target, rows=0).sequence for target in dataset.ids}
-    require_inference(model, {target: len(sequence) for target, sequence in sequences.items()}, chunk_size)
-    shortest = sorted(sequences, key=lambda target: (len(sequences[target]), target))[:STEP0_TARGETS]
-    untouched = {target: fold_sequence(model, sequences[target], recycles, chunk_size)[0] for target in shortest}
+    lengths = {target: len(sequence) for target, sequence in sequences.items()}
+    require_inference(model, lengths, chunk_size)
+    require_stem_training(model, lengths, settings["batch_size"])
+    left = [target for target in dataset.ids if target not in done["candidates"]]
+    shortest = sorted(sequences, key=lambda target: (lengths[target], target))[:STEP0_TARGETS]
+    untouched = {
+        target: fold_sequence(model, sequences[target], recycles, chunk_size)[0]
+        for target in shortest
+        if target in left
+    }
     adapted = add_stem_adapter(model, settings["rank"], settings["alpha"])
-    initial, rows, shift = trained_state(adapted), [], 0.0
-    for target in progress(dataset.ids, len(dataset.ids), "targets adapted to"):
+    initial = trained_state(adapted)
+    for target in progress(left, len(left), "targets adapted to"):
+        begun = time.monotonic()
         load_trained_state(adapted, initial)
         task = SequenceTask(model, target, sequences[target], seed, settings["mask_fraction"])
         candidates = []
         for figures in adapt(adapted, head, task, target, settings):
             coordinates, plddt = fold_sequence(adapted, sequences[target], recycles, chunk_size)
             if figures["step"] == 0 and target in untouched:
-                shift = max(shift, step0_difference([untouched[target]], [coordinates]))
-            file = f"steps/{figures['step']}/{target}.cif"
-            write_mmcif(Chain.from_atoms(target, sequences[target], coordinates), output / file, plddt)
-            facts = {"target": target, "file": file, "residues": len(sequences[target]), "plddt": float(plddt.mean())}
-            candidates.append(facts | figures)
-        chosen = choose_step(candidates, settings["choose_by"])
-        shutil.copyfile(output / chosen["file"], output / f"{target}.cif")
-        rows += [row | {"chosen": "yes" if row is chosen else "no"} for row in candidates]
+                done["shift"] = max(done["shift"], step0_difference([untouched[target]], [coordinates]))
+            candidates.append(figures | {"coordinates": torch.tensor(coordinates), "plddt": torch.tensor(plddt)})
+        done["candidates"][target] = candidates
+        done["seconds"] += time.monotonic() - begun
+        with whole_file(Path(state, LAST)) as temporary:
+            torch.save(done, temporary)
+    rows = []
+    for target in dataset.ids:
+        rows += write_candidates(target, sequences[target], done["candidates"][target], settings["choose_by"], output)
     parameters = count_parameters(adapted)
     record = {
         "arm": "test_time",
@@ -221,13 +241,29 @@ def predict_test_time(
         "total_parameters": parameters["total"],
         "adapted_modules": adapted_modules(adapted),
         "targets": len(dataset.ids),
-        "step0_max_difference": shift,
+        "step0_max_difference": done["shift"],
         "weights": source,
         "language_model_weights": stem_source,
-        "seconds": time.monotonic() - start,
+        "seconds": time.monotonic() - start + earlier,
         "peak_memory_mb": peak_memory_mb(),
     }
     tables.write_json(output / "adaptation.json", record)
     tables.write(output / "steps.tsv", rows, COLUMNS)
     final = [row | {"file": f"{row['target']}.cif"} for row in rows if row["chosen"] == "yes"]
     tables.write(output / "predictions.tsv", final, ["target", "file", "residues", "plddt", "step"])
+    # The run is complete: one that is forced starts anew.
+    Path(state, LAST).unlink()
+
+
+def write_candidates(target: str, sequence: str, candidates: list[dict], choose_by: str, output: Path) -> list[dict]:
+    """Write steps/<step>/<target>.cif of each candidate and <target>.cif of the one chosen; returns the rows of
+    steps.tsv. A candidate has what `adapt` yields, coordinates (L, 5, 3) and plddt (L,)."""
+    rows = []
+    for candidate in candidates:
+        file, plddt = f"steps/{candidate['step']}/{target}.cif", candidate["plddt"].numpy()
+        write_mmcif(Chain.from_atoms(target, sequence, candidate["coordinates"].numpy()), output / file, plddt)
+        facts = {"target": target, "file": file, "residues": len(sequence), "plddt": float(plddt.mean())}
+        rows.append({name: candidate[name] for name in ("step", "loss", "perplexity")} | facts)
+    chosen = choose_step(rows, choose_by)
+    shutil.copyfile(output / chosen["file"], output / f"{target}.cif")
+    return [row | {"chosen": "yes" if row is chosen else "no"} for row in rows]
