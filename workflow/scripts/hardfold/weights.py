@@ -11,7 +11,6 @@ MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
 FOLDING_WEIGHTS = tuple(
     f"{name}{index}" for name in ("model.safetensors", "pytorch_model.bin") for index in ("", ".index.json")
 )
-CHECKSUMS = "SHA256SUMS"
 RECORD = "weights.json"
 
 
@@ -36,15 +35,14 @@ def required_files(model: str) -> list[str]:
 
 
 def local_files(model: str, folder: Path) -> list[Path]:
-    """The model's files in `folder`: all of <folder>/<model>/ (card and checksums included), else <folder>/<model>.pt
-    and its regression; [] where a required file is absent.
+    """The model's files in `folder`: those of <folder>/<model>/, else <folder>/<model>.pt and its regression; [] where
+    one is absent. What loading does not need, such as a model card, is none of them: editing it trains nothing again.
     """
     required, own = required_files(model), Path(folder, model)
     if not in_archive(model):
         required = folding_files(own) or required
     if all((own / name).is_file() for name in required):
-        optional = [name for name in ("README.md", CHECKSUMS) if (own / name).is_file()]
-        return [own / name for name in required + optional]
+        return [own / name for name in required]
     flat = [Path(folder, name) for name in required]
     return flat if in_archive(model) and all(path.is_file() for path in flat) else []
 
