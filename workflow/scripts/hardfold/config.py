@@ -10,7 +10,7 @@ import yaml
 from hardfold.arms import ALIGNMENT, ORACLE, SWAPPED, TEST_TIME
 from hardfold.contact.bins import NEAREST, contact_bins
 from hardfold.contact.keys import BASELINES, encoder_names
-from hardfold.inputs import is_date
+from hardfold.fields import is_date
 from hardfold.jobs import DATABASE_FILES
 from hardfold.weights import cached_files, local_files, required_files
 
