@@ -22,7 +22,7 @@ DATABASE_FILES = {
     "given": (),
 }
 LIBRARY = Path(__file__).parent
-_IMPORT = re.compile(rf"^[ \t]*from {LIBRARY.name}((?:\.\w+)*) import (\([^)]*\)|.*)", re.MULTILINE)
+_IMPORT = re.compile(rf"^[ \t]*from {LIBRARY.name}((?:\.\w+)*) import (\([^)]*\)|[^#\n]*)", re.MULTILINE)
 _CLAIMS = []  # locks of this process's GPUs
 
 
