@@ -23,7 +23,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Cluster:
-    """Nodes as (how many, cores, MB, GPUs); `queue`: jobs that Snakemake has submitted and not seen end; `starts` a
+    """Nodes as (how many, cores, MB, GPUs); `queue`: submitted jobs that Snakemake has not seen end; `starts` a
     second; `start_s` of each job before its work; `seen_s` until Snakemake learns of its end; `local_cores` where
     Snakemake runs, for rules that are not submitted."""
 
@@ -91,15 +91,15 @@ def simulate(jobs: list[Job], seconds: list[float], cluster: Cluster) -> Run:
         for need in job.needs:
             followers[need].append(number)
     left = [len(job.needs) for job in jobs]
-    ready = [number for number, count in enumerate(left) if not count]
+    ready = {kind: [n for n, job in enumerate(jobs) if not job.needs and job.local == kind] for kind in (True, False)}
     began, ended, place = [0.0] * len(jobs), [0.0] * len(jobs), {}
     pending, events, in_queue, next_start, now = [], [], 0, 0.0, 0.0
-    while events or ready:
-        while ready and in_queue < cluster.queue:
-            number = heapq.heappop(ready)
+    while events or any(ready.values()):
+        while ready[True] or (ready[False] and in_queue < cluster.queue):
+            number = heapq.heappop(ready[True] or ready[False])
             next_start = max(now, next_start) + 1 / cluster.starts
             heapq.heappush(events, (next_start, number, "queued"))
-            in_queue += 1
+            in_queue += not jobs[number].local
         now, number, what = heapq.heappop(events)
         if what == "queued":
             pending.append(number)
@@ -108,11 +108,11 @@ def simulate(jobs: list[Job], seconds: list[float], cluster: Cluster) -> Run:
             _take(place.pop(number), wants[number], -1)
             heapq.heappush(events, (now + (0 if jobs[number].local else cluster.seen_s), number, "seen"))
         else:
-            in_queue -= 1
+            in_queue -= not jobs[number].local
             for follower in followers[number]:
                 left[follower] -= 1
                 if not left[follower]:
-                    heapq.heappush(ready, follower)
+                    heapq.heappush(ready[jobs[follower].local], follower)
         for waiting in list(pending) if what != "seen" else ():
             nodes = local if jobs[waiting].local else free
             node = next((node for node in nodes if _fits(node, wants[waiting])), None)

@@ -37,6 +37,7 @@ class Job:
     threads: int
     memory_mb: int
     gpus: int
+    minutes: float  # asked for at the first attempt
     local: bool
     needs: tuple[int, ...]
     outputs: tuple[str, ...]
@@ -101,7 +102,11 @@ def plan(folder: Path, *configs: Path, cores: int = 128) -> list[Job]:
         found = sorted(inner.dag.jobs, key=lambda job: (job.rule.name, str(job.output)))
         place = {job: number for number, job in enumerate(found)}
         return [
-            _job(job, inner.is_local(job.rule), [place[other] for other in inner.dag.dependencies[job]])
+            _job(
+                job,
+                job.rule.norun or job.rule.name in inner._localrules,
+                [place[other] for other in inner.dag.dependencies[job]],
+            )
             for job in found
         ]
 
@@ -121,6 +126,7 @@ def _job(job, is_local, needs):
         threads=job.threads,
         memory_mb=resources.get("mem_mb", 0),
         gpus=resources.get("gpu", 0),
+        minutes=resources.get("runtime", 0),
         local=is_local,
         needs=tuple(sorted(needs)),
         outputs=tuple(map(str, job.output)),

@@ -8,7 +8,7 @@ LIMITS = {"queue": 100, "starts": float("inf"), "start_s": 0.0, "seen_s": 0.0, "
 
 
 def job(*needs, threads=1, gpus=0, local=False):
-    return Job("rule", "rule", {}, threads, 1000, gpus, local, needs, (), (), 0)
+    return Job("rule", "rule", {}, threads, 1000, gpus, 0, local, needs, (), (), 0)
 
 
 def cluster(*nodes, **limits):
@@ -45,6 +45,8 @@ def test_the_queue_the_rate_of_starts_and_late_news_hold_jobs_back():
 def test_local_jobs_run_where_snakemake_does():
     run = simulate([job(local=True), job(local=True), job()], [4, 4, 4], cluster((1, 1, 9000, 0), seen_s=9, start_s=1))
     assert run.ended == pytest.approx([4, 8, 5])
+    run = simulate([job(), job(local=True)], [9, 1], cluster((1, 1, 9000, 0), queue=1))
+    assert run.began == [0, 0]  # they take no place in the queue
 
 
 def test_a_small_job_goes_before_a_large_one_that_finds_no_room():
