@@ -1,12 +1,16 @@
-"""What the benchmarks share: seconds of processor time, peak memory of a child process, tables in Markdown."""
+"""What the benchmarks share: seconds of processor time, peak memory of a child process, tables in Markdown, and runs of
+made-up chains."""
 
 import json
 import os
+import string
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -48,3 +52,24 @@ def run_python(code: str, *arguments) -> dict:
 def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence]) -> None:
     lines = [header, ["---"] * len(header), *rows]
     print(f"\n{title}\n\n" + "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines))
+
+
+def made_up_ids(count):
+    """Chain ids of entries that are not among the embedded ones: their chains have two letters."""
+    letters = string.digits + string.ascii_lowercase
+    for number in range(count):
+        first, rest = number % 9 + 1, number // 9
+        yield f"{first}{letters[rest % 36]}{letters[rest // 36 % 36]}{letters[rest // 36**2]}_ZZ"
+
+
+def made_up_run(folder: Path, count: int, own: dict) -> Path:
+    """Make `folder` the working directory of a run of `count` made-up chains and an empty mirror, enough to lay out its
+    jobs: the embedded configuration, and over it the file returned, with `own`."""
+    for name in ("config", "resources"):
+        if not (folder / name).exists():
+            (folder / name).symlink_to(ROOT / name)
+    (folder / "mirror").mkdir(exist_ok=True)
+    (folder / "chains.tsv").write_text("chain\n" + "".join(f"{id}\n" for id in made_up_ids(count)))
+    inputs = {"chains": "chains.tsv", "mirror": "mirror"} | own.get("inputs", {})
+    (folder / "own.yaml").write_text(yaml.safe_dump(own | {"inputs": inputs}))
+    return folder / "own.yaml"

@@ -1,12 +1,10 @@
 """The dry run of the real Snakefile on made-up tables of chains: time and peak memory by chains and chains a job."""
 
-import string
 import sys
 
 import matplotlib.pyplot as plt
 import pytest
-import yaml
-from measure import ROOT, print_table, run_child
+from measure import ROOT, made_up_run, print_table, run_child
 
 pytestmark = pytest.mark.benchmark
 CHAINS, SHARD_SIZES = (1_000, 10_000, 100_000), (100, 250)
@@ -15,36 +13,17 @@ FIGURES = {"seconds": 1, "cpu": 1, "peak_mb": 0}  # and their decimals in the ta
 PLOT = ROOT / "docs/benchmarks/dag.png"
 
 
-@pytest.fixture
-def folder(tmp_path):
-    """A working directory with the embedded configuration and an empty mirror: a dry run reads none of it."""
-    for name in ("config", "resources"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    (tmp_path / "mirror").mkdir()
-    return tmp_path
-
-
-def made_up_ids(count):
-    """Chain ids of entries that are not among the embedded ones: their chains have two letters."""
-    letters = string.digits + string.ascii_lowercase
-    for number in range(count):
-        first, rest = number % 9 + 1, number // 9
-        yield f"{first}{letters[rest % 36]}{letters[rest // 36 % 36]}{letters[rest // 36**2]}_ZZ"
-
-
 def dry_run(folder, count, shard_size):
-    (folder / "chains.tsv").write_text("chain\n" + "".join(f"{id}\n" for id in made_up_ids(count)))
-    own = {"shard_size": shard_size, "inputs": {"chains": "chains.tsv", "mirror": "mirror"}}
-    (folder / "own.yaml").write_text(yaml.safe_dump(own))
+    own = made_up_run(folder, count, {"shard_size": shard_size})
     command = [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "rules", "--cores", 2]
-    command += ["--snakefile", ROOT / "Snakefile", "--directory", folder, "--configfile", folder / "own.yaml"]
+    command += ["--snakefile", ROOT / "Snakefile", "--directory", folder, "--configfile", own]
     runs = [run_child(*command) for _ in range(2)]
     total = next(line.split()[1] for line in runs[0]["output"].splitlines() if line.startswith("total"))
     return {"jobs": int(total)} | {key: min(run[key] for run in runs) for key in ("seconds", "cpu", "peak_mb")}
 
 
-def test_dry_run(folder):
-    found = {(count, size): dry_run(folder, count, size) for size in SHARD_SIZES for count in CHAINS}
+def test_dry_run(tmp_path):
+    found = {(count, size): dry_run(tmp_path, count, size) for size in SHARD_SIZES for count in CHAINS}
     header = ["chains", "chains a job", "jobs", "seconds", "CPU-seconds", "peak MB"]
     rows = [
         [f"{count:,}", size, f"{one['jobs']:,}", *(f"{one[key]:.{digits}f}" for key, digits in FIGURES.items())]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from hardfold import inputs
+from hardfold import fields, inputs
 from hardfold.config import check, check_targets, resolve_experiments
 from hardfold.difficulty import is_hard
 from hardfold.weights import in_archive
@@ -37,7 +37,7 @@ def test_the_case_studies_and_enough_hard_targets_are_listed():
     easy = [
         name
         for name, row in TARGETS.iterrows()
-        if not is_hard({row["class"], *inputs.parse_unit_classes(row["unit_classes"]).values()})
+        if not is_hard({row["class"], *fields.parse_unit_classes(row["unit_classes"]).values()})
     ]
     assert easy == ["T1024"] and len(TARGETS) == 68
     assert set(TARGETS["class"]) == {"FM", "FM/TBM", "FM|FM/TBM", "MultiDom"}
@@ -54,7 +54,7 @@ def test_targets_of_one_chain_share_its_entry():
 
 @pytest.mark.parametrize("name", TARGETS.index)
 def test_units_of_a_target_do_not_overlap(name):
-    units = positions(inputs.parse_units(TARGETS.loc[name, "units"]))
+    units = positions(fields.parse_units(TARGETS.loc[name, "units"]))
     assert sum(map(len, units.values())) == len(set().union(*units.values()))
 
 
@@ -78,7 +78,7 @@ def test_units_fit_the_native_and_the_sequence(name):
     if sequence:
         assert {position: sequence[position - 1] for position in letters} == letters
     assert len(letters) >= 0.6 * length
-    for unit, inside in positions(inputs.parse_units(TARGETS.loc[name, "units"])).items():
+    for unit, inside in positions(fields.parse_units(TARGETS.loc[name, "units"])).items():
         assert max(inside) <= length, unit
         assert len(inside & set(letters)) >= 0.8 * len(inside), unit
 
@@ -89,7 +89,7 @@ def test_the_case_studies_have_their_published_sizes(name):
     letters, sequence = native(name)
     length, sizes = PUBLISHED[name]
     assert len(sequence) == length
-    units = positions(inputs.parse_units(TARGETS.loc[name, "units"]))
+    units = positions(fields.parse_units(TARGETS.loc[name, "units"]))
     assert {unit: len(units[unit] & set(letters)) for unit in sizes} == sizes
 
 

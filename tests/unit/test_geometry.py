@@ -2,6 +2,7 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import cdist
 
 from hardfold import geometry
 
@@ -44,6 +45,14 @@ def test_virtual_cb_lies_where_the_ideal_alanine_has_it():
     alanine = np.full((1, 5, 3), NAN)
     alanine[0, :3] = [-0.525, 1.363, 0.0], [0.0, 0.0, 0.0], [1.526, 0.0, 0.0]
     assert np.abs(geometry.virtual_cb(alanine) - [-0.529, -0.774, -1.205]).max() < 0.05
+
+
+def test_distances_are_those_of_scipy_bit_by_bit():
+    coordinates = np.random.default_rng(0).normal(0, 20, (90, 5, 3)).astype(np.float32)
+    coordinates[7] = NAN
+    atoms = geometry.map_atoms(coordinates, "A" * 90)
+    expected = cdist(atoms, atoms).astype(np.float32)
+    assert np.array_equal(geometry.distance_map(coordinates, "A" * 90), expected, equal_nan=True)
 
 
 def test_maps_use_cb_and_ca_of_glycine_and_mark_unresolved_pairs():

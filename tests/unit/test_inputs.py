@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hardfold import inputs
+from hardfold import fields, inputs
 from hardfold.tables import TableError
 
 
@@ -205,24 +205,24 @@ def test_a_hundred_thousand_rows_take_about_a_second(write):
     ("text", "expected"), [("", None), ("5-120", (5, 120)), ("-3-10", (-3, 10)), ("-9--2", (-9, -2))]
 )
 def test_ranges(text, expected):
-    assert inputs.parse_range(text) == expected
+    assert fields.parse_range(text) == expected
 
 
 @pytest.mark.parametrize("text", ["5", "10-5", "a-b", "5-", "5 - 9", "٥-٩"])
 def test_ranges_that_are_none(text):
     with pytest.raises(TableError):
-        inputs.parse_range(text)
+        fields.parse_range(text)
 
 
 def test_units_and_their_classes():
-    assert inputs.parse_units("D1:1-154;D2:155-200,210-273") == {"D1": [(1, 154)], "D2": [(155, 200), (210, 273)]}
-    assert inputs.parse_unit_classes("D2:FM;D3:FM/TBM") == {"D2": "FM", "D3": "FM/TBM"}
+    assert fields.parse_units("D1:1-154;D2:155-200,210-273") == {"D1": [(1, 154)], "D2": [(155, 200), (210, 273)]}
+    assert fields.parse_unit_classes("D2:FM;D3:FM/TBM") == {"D2": "FM", "D3": "FM/TBM"}
 
 
 @given(st.text("D12:-,;0 \t9é"))
 def test_texts_of_units_are_parsed_or_refused(text):
     try:
-        units = inputs.parse_units(text)
+        units = fields.parse_units(text)
     except TableError:
         return
     assert all(1 <= start <= end for ranges in units.values() for start, end in ranges)

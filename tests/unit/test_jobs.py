@@ -48,6 +48,29 @@ def test_library_hash_follows_the_content_alone(tmp_path, monkeypatch):
     assert list(jobs.library_hashes("room")) == ["room.__init__", "room.two", "three"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from hardfold import one, two as first  # three",
+        "from hardfold import (\n    one,\n    two,\n)",
+        "def late():\n    from hardfold.one import a\n    from hardfold.two import (b, c)",
+    ],
+)
+def test_every_form_of_import_counts(tmp_path, monkeypatch, text):
+    monkeypatch.setattr(jobs, "LIBRARY", tmp_path)
+    for name, source in {"start": text, "one": "", "two": "", "three": ""}.items():
+        (tmp_path / f"{name}.py").write_text(source)
+    assert list(jobs.library_hashes("start")) == ["one", "start", "two"]
+
+
+@pytest.mark.parametrize("module", ["download", "structure.quality", "dataset"])
+def test_what_runs_once_a_shard_starts_without_heavy_imports(module):
+    code = f"import hardfold.{module}, sys; print(*{{'pandas', 'scipy', 'torch', 'matplotlib'}} & {{*sys.modules}})"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert run.stdout.split() == []
+
+
 def test_resources_double_with_the_attempt():
     assert [jobs.memory(500)(None, attempt) for attempt in (1, 2, 3)] == [500, 1000, 2000]
     assert jobs.runtime(10)(None, 2) == 20

@@ -95,6 +95,14 @@ def test_unknown_is_an_empty_field_and_rows_are_sorted(tmp_path):
     assert (tmp_path / "t.tsv").read_text() == "id\tx\na\t0.5\nb\t\n"
 
 
+def test_a_table_is_written_alike_from_rows_and_from_pandas(tmp_path):
+    rows = [{"id": "b", "n": 7, "x": 1 / 3, "is": True}, {"id": "a", "n": 1234567, "x": np.float32(0.1), "is": False}]
+    for name, content in (("rows", rows), ("table", pd.DataFrame(rows))):
+        tables.write(tmp_path / name, content, ["id", "x", "n", "is"])
+        assert (tmp_path / name).read_text() == "id\tx\tn\tis\na\t0.1\t1234567\tFalse\nb\t0.333333\t7\tTrue\n"
+    assert tables.read_rows(tmp_path / "rows") == tables.read(tmp_path / "rows").to_dict("records")
+
+
 def test_concatenate_keeps_every_row(tmp_path):
     for name, ids in (("one", ["c", "a"]), ("two", ["b"])):
         tables.write(tmp_path / name, pd.DataFrame({"id": ids, "v": ["007"] * len(ids)}), ["id", "v"])

@@ -31,13 +31,17 @@ def digest(name):
     return hashlib.sha256(name.encode()).hexdigest()
 
 
-def test_a_models_own_folder_comes_first_with_its_card(tmp_path):
+def test_a_models_own_folder_comes_first_and_only_what_loading_needs_counts(tmp_path):
     put(tmp_path / "in" / NAME, [*FILES, "README.md", "notes.txt"])
     put(tmp_path / "in", FILES)
+    # The rule's input: an edited card or list of checksums makes nothing again.
+    listing(tmp_path / "in" / NAME, {})
+    assert local_files(NAME, tmp_path / "in") == [tmp_path / "in" / NAME / name for name in FILES]
     fetch(NAME, tmp_path / "in", ARCHIVE, True, tmp_path / "out")
     record = json.loads((tmp_path / "out" / "weights.json").read_text())
     assert record["name"] == NAME and record["source"] == str(tmp_path / "in" / NAME)
-    assert record["files"] == {name: digest(name) for name in sorted([*FILES, "README.md"])}
+    assert record["files"] == {name: digest(name) for name in FILES}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {*FILES, "weights.json"}
     assert verify(tmp_path / "out") == record
 
 
@@ -51,7 +55,7 @@ def test_a_flat_folder_as_torch_hub_leaves_it_will_do(tmp_path):
 def test_a_folding_model_is_its_config_and_weights(tmp_path):
     put(tmp_path / "in" / "esmfold_x", ["config.json", "model.safetensors", "README.md"])
     fetch("esmfold_x", tmp_path / "in", ARCHIVE, True, tmp_path / "out")
-    assert set(verify(tmp_path / "out")["files"]) == {"config.json", "model.safetensors", "README.md"}
+    assert set(verify(tmp_path / "out")["files"]) == {"config.json", "model.safetensors"}
 
 
 def test_a_folding_models_shards_come_with_their_index(tmp_path):

@@ -1,5 +1,12 @@
 # The contact track: needs the data set, the splits' tables and the backbones' weights; makes results/embeddings/, and in
 # results/experiments/ a folder an experiment and a baseline, summary.tsv, targets.tsv, comparisons.tsv and bands.tsv.
+from hardfold.contact.keys import checkpoint_inputs
+from hardfold.job_inputs import (
+    baseline_inputs,
+    embedding_files,
+    experiment_weights,
+    training_threads,
+)
 
 
 rule embed_chains:
@@ -56,9 +63,11 @@ rule describe_columns:
 
 rule train_experiment:
     input:
-        unpack(experiment_weights),
+        unpack(lambda wildcards: experiment_weights(EXPERIMENTS[wildcards.experiment])),
         unpack(lambda wildcards: checkpoint_inputs(EXPERIMENTS[wildcards.experiment])),
-        embeddings=embedding_files("train", "validation"),
+        embeddings=lambda wildcards: embedding_files(
+            EXPERIMENTS[wildcards.experiment], "train", "validation"
+        ),
         train="results/dataset/train.h5",
         validation="results/dataset/validation.h5",
     output:
@@ -72,8 +81,7 @@ rule train_experiment:
         "results/benchmarks/train_experiment/{experiment}.tsv"
     conda:
         "../../envs/hardfold.yaml"
-    # For each device one, and its workers that read batches ahead.
-    threads: training_threads
+    threads: lambda wildcards: training_threads(EXPERIMENTS[wildcards.experiment])
     resources:
         mem_mb=lambda wildcards, attempt: (
             EXPERIMENTS[wildcards.experiment]["devices"]
@@ -96,8 +104,10 @@ rule train_experiment:
 
 rule predict_experiment:
     input:
-        unpack(experiment_weights),
-        embeddings=embedding_files("validation", "test", "target"),
+        unpack(lambda wildcards: experiment_weights(EXPERIMENTS[wildcards.experiment])),
+        embeddings=lambda wildcards: embedding_files(
+            EXPERIMENTS[wildcards.experiment], "validation", "test", "target"
+        ),
         model=rules.train_experiment.output.model,
         config=rules.train_experiment.output.config,
         validation="results/dataset/validation.h5",
@@ -127,7 +137,11 @@ rule predict_experiment:
 
 rule predict_baseline:
     input:
-        unpack(baseline_inputs),
+        unpack(
+            lambda wildcards: baseline_inputs(
+                BASELINE_ENTRIES[wildcards.baseline], SPLITS
+            )
+        ),
         train="results/dataset/train.h5",
         validation="results/dataset/validation.h5",
         test="results/dataset/test.h5",

@@ -1,6 +1,9 @@
 # The folding track: needs the data set and a folding model's weights; makes results/folding/<arm>/seed<n>/ (adapter,
 # history, predictions). hardfold/arms.py says what each arm is; memorisation is trained on the targets themselves and
 # says so wherever it appears.
+from hardfold.arms import SWAPPED, WITHOUT_ADAPTER
+from hardfold.job_inputs import alignment_files, finetuning_chains, prediction_adapters
+
 LEAVE_ONE_OUT = config["folding"]["leave_one_out"]
 FOLDS = range(1, LEAVE_ONE_OUT["folds"] + 1)
 STEM = config["folding"]["test_time"]["language_model"]
@@ -25,7 +28,7 @@ rule build_folds:
     threads: 8
     resources:
         mem_mb=memory(4000),
-        runtime=runtime(60),
+        runtime=runtime(60, 0.01, lambda wildcards: RECORDS),
     params:
         chains=lambda wildcards, input: input.chains or config["inputs"]["chains"],
         options={
@@ -101,10 +104,12 @@ rule swap_alignments:
 rule finetune_folding:
     input:
         weights=f"results/weights/{config['folding']['model']}",
-        train=finetuning_chains,
-        train_alignments=alignment_files("train"),
+        train=lambda wildcards: finetuning_chains(wildcards.arm),
+        train_alignments=lambda wildcards: alignment_files(wildcards.arm, "train"),
         validation="results/dataset/validation.h5",
-        validation_alignments=alignment_files("validation"),
+        validation_alignments=lambda wildcards: alignment_files(
+            wildcards.arm, "validation"
+        ),
     output:
         adapter=directory("results/folding/{arm}/seed{seed}/adapter"),
         history="results/folding/{arm}/seed{seed}/history.csv",
@@ -145,12 +150,14 @@ rule finetune_folding:
 rule predict_folding:
     input:
         weights=f"results/weights/{config['folding']['model']}",
-        adapters=prediction_adapters,
+        adapters=lambda wildcards: prediction_adapters(
+            wildcards.arm, wildcards.seed, FOLDS, config["folding"]["model"]
+        ),
         folds=lambda wildcards: (
             rules.build_folds.output.table if wildcards.arm == "leave_one_out" else []
         ),
         targets="results/dataset/target.h5",
-        alignments=alignment_files("target"),
+        alignments=lambda wildcards: alignment_files(wildcards.arm, "target"),
         donors=lambda wildcards: (
             rules.swap_alignments.output[0] if wildcards.arm == SWAPPED else []
         ),

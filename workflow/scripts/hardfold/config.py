@@ -11,7 +11,7 @@ from hardfold.arms import ALIGNMENT, ORACLE, SWAPPED, TEST_TIME, TRAINED_ALIGNME
 from hardfold.contact.bins import NEAREST, contact_bins
 from hardfold.contact.keys import BASELINES, encoder_names
 from hardfold.difficulty import ALL, HARD, HARD_CLASSES, is_hard
-from hardfold.inputs import is_date, parse_unit_classes
+from hardfold.fields import is_date, parse_unit_classes
 from hardfold.jobs import DATABASE_FILES
 from hardfold.weights import ALIGNMENT_WEIGHTS, cached_files, local_files, required_files
 

@@ -15,7 +15,7 @@ import requests
 import tenacity
 import urllib3
 
-from hardfold import inputs, jobs, tables
+from hardfold import fields, jobs, tables
 
 COLUMNS = ["id", "entry", "file", "numbering", "source", "sha256", "sequence", "sequence_sha256", "reason"]
 SUFFIXES = (".cif.gz", ".cif", ".mmcif.gz", ".mmcif", ".pdb.gz", ".pdb", ".ent.gz", ".ent")  # the first found counts
@@ -65,7 +65,7 @@ def download_shard(
         if not Path(path).is_dir():
             raise DownloadError(f"inputs.mirror: {path} is no folder")
     for id in (record[key] for record in records for key in ("id", "entry")):
-        if id and not re.fullmatch(inputs.SAFE_ID, id):
+        if id and not re.fullmatch(fields.SAFE_ID, id):
             raise DownloadError(f"{id!r} is no id of letters, digits, '_', '.' and '-'")
     Path(folder).mkdir(parents=True, exist_ok=True)
     rows, found, faults, in_a_row = [], {}, [], 0

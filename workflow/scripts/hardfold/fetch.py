@@ -15,7 +15,6 @@ import requests
 from hardfold import download
 from hardfold.tables import sha256, whole_file, write_json
 from hardfold.weights import (
-    CHECKSUMS,
     FOLDING_WEIGHTS,
     RECORD,
     WeightsError,
@@ -27,6 +26,7 @@ from hardfold.weights import (
     verify,
 )
 
+CHECKSUMS = "SHA256SUMS"
 # How files begin; torch's, where they are no whole zip archive, as a pickle of older releases.
 _BEGINNINGS = {".pt": rb"\x80", ".bin": rb"\x80", ".safetensors": rb"(?s:.{8})\{", ".json": rb"\s*\{"}
 
@@ -53,17 +53,17 @@ def fetch(model: str, *, folder: Path, cache: Path, archive: str, offline: bool,
     for path in files:
         with whole_file(output / path.name) as temporary:
             shutil.copyfile(path, temporary)
-    hashes = {path.name: sha256(path) for path in sorted(output.iterdir()) if path.name != RECORD}
-    if CHECKSUMS in hashes:
-        _compare(output / CHECKSUMS, hashes, hashes.keys() - {CHECKSUMS, "README.md"}, source)
+    hashes = {name: sha256(output / name) for name in sorted(path.name for path in files)}
+    if (listing := files[0].with_name(CHECKSUMS)).is_file():
+        _compare(listing, hashes, source)
     write_json(output / RECORD, {"name": model, "source": source, "files": hashes})
 
 
-def _compare(listing, hashes, required, source):
+def _compare(listing, hashes, source):
     listed = dict(reversed(line.split(maxsplit=1)) for line in listing.read_text().splitlines() if line.strip())
     listed = {name.lstrip("*"): digest for name, digest in listed.items()}
-    for name in sorted({*required, *(listed.keys() & hashes.keys())}):
-        if listed.get(name) != hashes[name]:
+    for name, digest in hashes.items():
+        if listed.get(name) != digest:
             reason = "its sha256 differs from" if name in listed else "not listed in"
             raise WeightsError(f"{source}/{name}: {reason} {CHECKSUMS}")
 

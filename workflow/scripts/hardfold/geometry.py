@@ -4,7 +4,6 @@ Coordinates are (L, 5, 3) in angstrom, atoms in the order of ATOMS, NaN where ab
 """
 
 import numpy as np
-from scipy.spatial.distance import cdist
 
 ATOMS = ("N", "CA", "C", "O", "CB")
 CONTACT = 8.0  # angstrom between CB atoms: below it two residues are in contact
@@ -36,8 +35,10 @@ def map_atoms(coordinates: np.ndarray, sequence: str) -> np.ndarray:
 
 def distance_map(coordinates: np.ndarray, sequence: str) -> np.ndarray:
     """(L, L) float32 angstrom between map atoms; NaN where either residue is unresolved."""
-    atoms = map_atoms(coordinates, sequence)
-    return cdist(atoms, atoms).astype(np.float32)
+    axes = map_atoms(coordinates, sequence).T.astype(np.float64)
+    # Bit by bit scipy's cdist, whose import takes longer than the maps of a shard.
+    squares = sum(np.subtract.outer(axis, axis) ** 2 for axis in axes)
+    return np.sqrt(squares).astype(np.float32)
 
 
 def contact_map(distances: np.ndarray) -> np.ndarray:

@@ -1,4 +1,7 @@
-"""Files that appear whole, and tab-separated tables: read with checks that name the fault, written sorted."""
+"""Files that appear whole, and tab-separated tables: read with checks that name the fault, written sorted.
+
+Only `read` needs pandas: importing it would be a third of what a shard's job takes to start.
+"""
 
 import csv
 import glob
@@ -6,12 +9,16 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 from collections.abc import Iterable, Mapping
 from contextlib import contextmanager, suppress
+from numbers import Integral, Real
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class TableError(ValueError):
@@ -31,8 +38,22 @@ def read_lines(path: Path) -> dict[int, str]:
     return {number: line for number, line in enumerate(lines, start=1) if line.strip() and not line.startswith("#")}
 
 
-def read(path: Path, required: Iterable[str] = (), key: str | None = None) -> pd.DataFrame:
+def read(path: Path, required: Iterable[str] = (), key: str | None = None) -> "pd.DataFrame":
     """All columns as text, empty for unknown, by line number. `key` names a column of present and unique values."""
+    import pandas as pd
+
+    header, rows = _parse(path, required, key)
+    return pd.DataFrame(list(rows.values()), index=list(rows), columns=header, dtype=str)
+
+
+def read_rows(path: Path, required: Iterable[str] = (), key: str | None = None) -> list[dict[str, str]]:
+    """The same as a list of rows."""
+    header, rows = _parse(path, required, key)
+    return [dict(zip(header, fields, strict=True)) for fields in rows.values()]
+
+
+def _parse(path, required=(), key=None):
+    """The header, and line number -> fields."""
     rows = {number: _fields(path, number, line) for number, line in read_lines(path).items()}
     if not rows:
         raise TableError(f"{path}: not a tab-separated table with a header, it is empty")
@@ -46,11 +67,13 @@ def read(path: Path, required: Iterable[str] = (), key: str | None = None) -> pd
             raise TableError(f"{path}, line {number}: {len(fields)} fields, but {len(header)} in the header")
         fields[len(header) :] = []
         fields += [""] * (len(header) - len(fields))
-    table = pd.DataFrame(list(rows.values()), index=list(rows), columns=header, dtype=str)
     if key is not None:
-        for number, value in table[key][table[key].duplicated() | (table[key] == "")].items():
-            raise TableError(f"{path}, line {number}: {key} {value!r} is empty or stands twice")
-    return table
+        place, seen = header.index(key), {""}
+        for number, fields in rows.items():
+            if fields[place] in seen:
+                raise TableError(f"{path}, line {number}: {key} {fields[place]!r} is empty or stands twice")
+            seen.add(fields[place])
+    return header, rows
 
 
 def _fields(path, number, line):
@@ -62,21 +85,36 @@ def _fields(path, number, line):
         raise TableError(f"{path}, line {number}: a field is wrongly quoted ({fault})") from None
 
 
-def write(path: Path, rows: pd.DataFrame | list[Mapping], columns: list[str], ordered: bool = False) -> None:
-    """Write the columns in this order, a line a row; None and NaN become empty fields. Rows are sorted by the first
-    columns, unless they are `ordered` already."""
-    table = pd.DataFrame(rows, columns=columns) if not isinstance(rows, pd.DataFrame) else rows[columns]
-    if len(table) and not ordered:
-        table = table.sort_values(columns[: min(4, len(columns))], ignore_index=True)
-    table = table.replace(r"[\r\n]+", " ", regex=True)
-    with whole_file(path) as temporary:
-        table.to_csv(temporary, sep="\t", index=False, lineterminator="\n", float_format="%.6g")
+def write(path: Path, rows: "pd.DataFrame | list[Mapping]", columns: list[str], ordered: bool = False) -> None:
+    """Write the columns in this order, a line a row; None and NaN become empty fields, floats have six digits. Rows are
+    sorted by the first columns, unless they are `ordered` already."""
+    records = rows if isinstance(rows, list) else rows[columns].to_dict("records")
+    values = [[row.get(column) for column in columns] for row in records]
+    if not ordered:
+        values.sort(key=lambda row: [(_is_unknown(value), value) for value in row[:4]])
+    with whole_file(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as handle:
+        writer = csv.writer(handle, delimiter="\t", lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows([_text(value) for value in row] for row in values)
+
+
+def _is_unknown(value):
+    return value is None or value != value
+
+
+def _text(value):
+    if _is_unknown(value):
+        return ""
+    if isinstance(value, Real) and not isinstance(value, Integral):
+        return f"{float(value):.6g}"
+    return re.sub(r"[\r\n]+", " ", str(value))
 
 
 def concatenate(paths: Iterable[Path], path: Path) -> None:
-    """Join tables of equal columns into one, sorted by the first column."""
-    tables = [pd.read_csv(part, sep="\t", dtype=str, keep_default_na=False) for part in paths]
-    write(path, pd.concat(tables, ignore_index=True), list(tables[0].columns))
+    """Join tables of equal columns into one, sorted by the first columns."""
+    parts = [_parse(part) for part in paths]
+    rows = [dict(zip(header, fields, strict=True)) for header, found in parts for fields in found.values()]
+    write(path, rows, parts[0][0])
 
 
 @contextmanager

@@ -12,7 +12,6 @@ FOLDING_WEIGHTS = tuple(
     f"{name}{index}" for name in ("model.safetensors", "pytorch_model.bin") for index in ("", ".index.json")
 )
 ALIGNMENT_WEIGHTS = "alignment.safetensors"  # the alignment adapter of a folding model that was trained with one
-CHECKSUMS = "SHA256SUMS"
 RECORD = "weights.json"
 
 
@@ -37,15 +36,16 @@ def required_files(model: str) -> list[str]:
 
 
 def local_files(model: str, folder: Path) -> list[Path]:
-    """The model's files in `folder`: all of <folder>/<model>/ (alignment adapter, card and checksums included), else
-    <folder>/<model>.pt and its regression; [] where a required file is absent.
+    """The model's files in `folder`: those of <folder>/<model>/, the alignment adapter that it may have included, else
+    <folder>/<model>.pt and its regression; [] where one is absent. What loading does not need, such as a model card, is
+    none of them: editing it trains nothing again.
     """
     required, own = required_files(model), Path(folder, model)
     if not in_archive(model):
         required = folding_files(own) or required
     if all((own / name).is_file() for name in required):
-        optional = [name for name in (ALIGNMENT_WEIGHTS, "README.md", CHECKSUMS) if (own / name).is_file()]
-        return [own / name for name in required + optional]
+        own_adapter = [ALIGNMENT_WEIGHTS] if (own / ALIGNMENT_WEIGHTS).is_file() else []
+        return [own / name for name in required + own_adapter]
     flat = [Path(folder, name) for name in required]
     return flat if in_archive(model) and all(path.is_file() for path in flat) else []
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hardfold import inputs, jobs, tables
+from hardfold import fields, jobs, tables
 from hardfold.geometry import ATOMS
 from hardfold.structure.chain import Chain, StructureError, save_chains
 from hardfold.structure.parse import Entry
@@ -83,9 +83,10 @@ def extract_shard(
     downloads: the table of `download_shard`. Every record has its row; a whole entry has one for each protein chain,
     or one under its own name if none can be told.
     """
-    found = tables.read(downloads, ["file", "numbering", "source", "sequence", "reason"], key="id").set_index("id")
+    columns = ["file", "numbering", "source", "sequence", "reason"]
+    found = {row["id"]: row for row in tables.read_rows(downloads, columns, key="id")}
     rows = []
-    save_chains(chains, _kept(records, found.to_dict("index"), folder, limits, rows))
+    save_chains(chains, _kept(records, found, folder, limits, rows))
     tables.write(qc, rows, QC_COLUMNS)
 
 
@@ -119,7 +120,7 @@ def _read_record(record, download, folder, open_entry) -> dict[str, Chain | str]
             sequence = read_sequence(Path(folder, download["sequence"])) if download["sequence"] else None
             return {id: entry.model(sequence, id)}
         if record["chain"]:
-            return {id: entry.chain(record["chain"], inputs.parse_range(record["auth_range"]), id)}
+            return {id: entry.chain(record["chain"], fields.parse_range(record["auth_range"]), id)}
         if not entry.chains:
             raise StructureError("no protein chain")
     except StructureError as fault:
@@ -128,7 +129,7 @@ def _read_record(record, download, folder, open_entry) -> dict[str, Chain | str]
 
 
 def _read_one(entry, name, id):
-    if not re.fullmatch(inputs.CHAIN_NAME, name):
+    if not re.fullmatch(fields.CHAIN_NAME, name):
         return f"chain name {name!r} is not of up to 4 letters and digits"
     try:
         return entry.chain(name, id=id)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hardfold import inputs, tables
+from hardfold import fields, inputs, tables
 from hardfold.structure.chain import Chain, StructureError, load_chains
 from hardfold.structure.write import write_mmcif
 
@@ -27,9 +27,9 @@ def write_targets(shards: list[Path], targets: Path, folder: Path, training_cuto
     for target in inputs.read_targets(targets).to_dict("records"):
         chain = chains.get(target["target"])
         facts = _facts(target, chain, training_cutoff)
-        classes = inputs.parse_unit_classes(target["unit_classes"])
+        classes = fields.parse_unit_classes(target["unit_classes"])
         whole = {"chain": [(1, len(chain.sequence))] if chain else []}
-        for unit, ranges in (whole | inputs.parse_units(target["units"])).items():
+        for unit, ranges in (whole | fields.parse_units(target["units"])).items():
             kind = target["class"] if unit == "chain" or not classes else classes.get(unit, "")
             reason = _why_not_scored(chain, ranges)
             rows.append(

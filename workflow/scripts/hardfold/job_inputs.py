@@ -1,0 +1,67 @@
+"""What jobs of the two tracks read, files and threads, by experiment, baseline and arm.
+
+Apart from hardfold.arms and hardfold.contact.keys, on which the jobs' own code rests: a change here reruns no job whose
+files stay the same. Imports no torch.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from hardfold.arms import (
+    ALIGNMENT,
+    BASELINE,
+    LEAVE_ONE_OUT,
+    MEMORISATION,
+    READS_ALIGNMENTS,
+    SWAPPED,
+    TRAINED_ALIGNMENT,
+)
+from hardfold.contact.keys import embedding_entries, encoder_names
+
+
+def experiment_weights(options: Mapping) -> dict[str, str]:
+    """esm2 and, with an alignment, esm_msa -> the folder of the backbone that an experiment rests on."""
+    return {key: f"results/weights/{name}" for key, name in encoder_names(options).items()}
+
+
+def embedding_files(options: Mapping, *splits: str) -> list[str]:
+    """What an experiment reads of these splits' embeddings."""
+    entries = embedding_entries(options).values()
+    return [f"results/embeddings/{entry['key']}/{split}.h5" for entry in entries for split in splits]
+
+
+def training_threads(options: Mapping) -> int:
+    """An experiment's: for each device one, and its workers that read batches ahead."""
+    return options["devices"] * (1 + options["num_workers"])
+
+
+def baseline_inputs(entry: Mapping | None, splits: Iterable[str]) -> dict[str, str | list[str]]:
+    """What a baseline reads beside the data set: its embeddings, and the weights of the encoder that made them."""
+    if not entry:
+        return {}
+    weights = f"results/weights/{entry['model']}" if entry["encoder"] else []
+    return {"embeddings": [f"results/embeddings/{entry['key']}/{split}.h5" for split in splits], "weights": weights}
+
+
+def finetuning_chains(arm: str) -> str:
+    """What a fine-tuning learns from: the training chains, the targets themselves, or a data set of the arm's own."""
+    split = {"disjoint": "train", ALIGNMENT: "train", MEMORISATION: "target"}.get(arm)
+    return f"results/dataset/{split}.h5" if split else f"results/folding/{arm}/train.h5"
+
+
+def alignment_files(arm: str, split: str) -> list[str]:
+    """What an arm that reads alignments reads of a split's."""
+    contents = ("profile", "couplings") if arm in READS_ALIGNMENTS else ()
+    return [f"results/embeddings/{content}/{split}.h5" for content in contents]
+
+
+def prediction_adapters(arm: str, seed: str, folds: Iterable[int], model: str) -> list[str]:
+    """The adapters of a run: none for the baseline, one a fold for leave_one_out, and the one that came with the model
+    in its folder."""
+    if arm == TRAINED_ALIGNMENT:
+        return [f"results/weights/{model}"]
+    names = {
+        BASELINE: [],
+        SWAPPED: [ALIGNMENT],
+        LEAVE_ONE_OUT: [f"{LEAVE_ONE_OUT}/fold{fold}" for fold in folds],
+    }.get(arm, [arm])
+    return [f"results/folding/{name}/seed{seed}/adapter" for name in names]
