@@ -62,7 +62,7 @@ UNITS: dict[str, tuple[str, Callable[[Job, Size], float]]] = {
     **dict.fromkeys(
         (
             *("collect_structures", "collect_alignments", "build_splits", "join_dataset", "build_folds"),
-            *("embed_chains", "couple_chains", "profile_chains", "shuffle_labels"),
+            *("embed_chains", "describe_columns", "shuffle_labels"),
         ),
         ("chain of the run", lambda job, size: sum(size.splits.values())),
     ),
@@ -116,6 +116,8 @@ def _job(job, is_local, needs):
     kind, options = job.rule.name, params.get("options", {})
     if kind == "embed_chains":
         kind += f", {params['embedding']['content']}"
+    if kind == "describe_columns":
+        kind += f", {wildcards['content']}"
     if kind == "search_alignments":
         kind += f", {'given' if options['given'] else options['provider']}"
     resources = job.resources
