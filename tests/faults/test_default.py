@@ -2,12 +2,11 @@
 
 import resource
 import subprocess
-import sys
 
 import pandas as pd
 import pytest
 from kills import CPU, print_kills, run_with_kills, whole_results
-from tiny_run import ROOT, environment, needs_search_tools
+from tiny_run import default_command, environment, link_inputs, needs_search_tools
 
 pytestmark = [pytest.mark.faults, needs_search_tools]
 CEILING = 4 << 30  # bytes
@@ -15,10 +14,7 @@ CEILING = 4 << 30  # bytes
 
 def prepare(folder):
     """The command that runs the default in `folder`."""
-    for name in ("config", "resources"):
-        (folder / name).symlink_to(ROOT / name)
-    words = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder]
-    return [*map(str, words), "--cores", "all"]
+    return default_command(link_inputs(folder), "--cores", "all")
 
 
 @pytest.fixture(scope="module")

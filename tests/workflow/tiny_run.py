@@ -75,10 +75,16 @@ OPTIONS = {
 }
 
 
-def build_folder(folder: Path) -> Path:
-    """Fill a working directory with a small part of the embedded data, untrained models and tiny.yaml."""
+def link_inputs(folder: Path) -> Path:
+    """Give a working directory the embedded configuration and data: what a run of the default needs."""
     for name in ("config", "resources"):
         (folder / name).symlink_to(ROOT / name)
+    return folder
+
+
+def build_folder(folder: Path) -> Path:
+    """Fill a working directory with a small part of the embedded data, untrained models and tiny.yaml."""
+    link_inputs(folder)
     demo = ROOT / "resources/demo"
     chains = pd.read_csv(demo / "chains.tsv", sep="\t", dtype=str, keep_default_na=False).head(CHAINS)
     # One chain whose file is not in the mirror: it must be reported, not stop the run.
@@ -109,8 +115,12 @@ def build_folder(folder: Path) -> Path:
 def command(folder: Path, *arguments: str | Path, change: dict | None = None) -> list[str]:
     """The command that runs the real Snakefile in `folder`; `change` is merged over the tiny configuration."""
     (folder / "change.yaml").write_text(yaml.safe_dump(change or {}))
-    words = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder]
-    words += ["--configfile", folder / "tiny.yaml", folder / "change.yaml", *arguments]
+    return default_command(folder, "--configfile", folder / "tiny.yaml", folder / "change.yaml", *arguments)
+
+
+def default_command(folder: Path, *arguments: str | Path) -> list[str]:
+    """The command that runs the real Snakefile on the embedded default in `folder`."""
+    words = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder, *arguments]
     return [str(word) for word in words]
 
 
