@@ -10,6 +10,7 @@ from tiny_run import default_command, environment, link_inputs, needs_search_too
 
 pytestmark = [pytest.mark.faults, needs_search_tools]
 CEILING = 4 << 30  # bytes
+JOBS = 80  # in which the kills fall; a run has some more
 
 
 def prepare(folder):
@@ -47,7 +48,7 @@ def test_every_step_has_enough_with_4_GiB(default_run):
 
 def test_the_default_killed_three_times_ends_with_the_same_results(default_run, tmp_path):
     expected = whole_results(default_run)
-    kills = run_with_kills(prepare(tmp_path), tmp_path, expected, seed=1, kills=3, jobs=30)
+    kills = run_with_kills(prepare(tmp_path), tmp_path, expected, seed=1, kills=3, jobs=JOBS)
     print_kills(kills)
     assert len(kills) == 3
     assert whole_results(tmp_path) == expected
