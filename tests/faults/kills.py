@@ -62,10 +62,10 @@ def run_with_kills(
 
 def whole_results(folder: Path) -> dict[str, str]:
     """`fingerprint` of the results that Snakemake takes for whole: without outputs that it marks as of jobs that did
-    not end, hidden files, which are unfinished ones, and what a training goes on from.
+    not end, and hidden files, which are unfinished ones.
     """
     marks = Path(folder, ".snakemake/incomplete").glob("*")  # none where Snakemake was killed at once
-    left_out = {"results/checkpoints"} | {base64.urlsafe_b64decode(mark.name).decode() for mark in marks}
+    left_out = {base64.urlsafe_b64decode(mark.name).decode() for mark in marks}
     with tempfile.TemporaryDirectory(dir=folder) as view:
         for path in Path(folder, "results").rglob("*"):
             name = path.relative_to(folder)

@@ -62,6 +62,7 @@ def test_slurmd_stops_and_starts_again(cluster, run, undisturbed):
 
 def test_the_controller_is_killed_and_starts_again(cluster, run, undisturbed):
     run.start().wait_until_running("train_experiment")
+    time.sleep(10)  # it writes down every 5 s what it knows; of younger jobs it knows nothing afterwards
     daemon = pid(cluster, "slurmctld")
     subprocess.run(["kill", "-9", str(daemon)], check=True)
     time.sleep(15)

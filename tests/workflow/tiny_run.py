@@ -27,8 +27,8 @@ CHAINS, TARGETS, SEQUENCES = 14, 4, 120
 # Values that tell of time, memory, place or code: they alone may differ between two runs on CPUs.
 DECLARED = {"seconds", "training_seconds", "validation_seconds", "cached", "peak_memory_mb"}
 DECLARED |= {"residues_per_second", "tokens_per_second"}
-# Files that carry such values among others.
-DECLARED_FILES = ("logs/", "benchmarks/", "report/", "provenance.json")
+# Files that carry such values among others; checkpoints, which are no results, their own place.
+DECLARED_FILES = ("logs/", "benchmarks/", "report/", "provenance.json", "checkpoints/")
 
 needs_search_tools = pytest.mark.skipif(
     not (shutil.which("hhblits") and shutil.which("mmseqs")), reason="HH-suite or MMseqs2 is not installed"
