@@ -18,7 +18,7 @@ if [ "$accounting" = --accounting ]; then
     programs+=" slurmdbd mariadbd"
     packages+=" slurmdbd mariadb-server"
 fi
-if ! command -v $programs >/dev/null; then
+if ! hash $programs 2>/dev/null; then # of `command -v` one that is there is enough
     command -v apt-get >/dev/null || cannot "no Slurm here and no apt-get to install it"
     { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages; } \
         >"$folder/apt.log" 2>&1 || cannot "apt-get could not install Slurm: $(tail -1 "$folder/apt.log")"
