@@ -1,7 +1,10 @@
 """A controller that is away does not turn the status queries from squeue to sacct."""
 
+import pytest
 import snakemake_executor_plugin_slurm as plugin
+import yaml
 
+from hardfold.jobs import LIBRARY
 from hardfold.slurm import remember_min_job_age
 
 
@@ -16,3 +19,9 @@ def test_min_job_age_is_known_while_the_controller_is_away(tmp_path, monkeypatch
     assert plugin.get_min_job_age() == 300
     # The status queries look it up where it was put.
     assert "get_min_job_age" in plugin.Executor.check_active_jobs.__code__.co_names
+
+
+@pytest.mark.parametrize("profile", ["slurm", "slurm-squeue"])
+def test_status_queries_without_an_answer_are_asked_again_for_hours(profile):
+    settings = yaml.safe_load((LIBRARY.parents[2] / "profiles" / profile / "config.yaml").read_text())
+    assert settings["slurm-status-attempts"] / settings["max-status-checks-per-second"] > 3 * 3600
