@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(workflow.current_basedir.path, "workflow/scripts")))
 
 
 from hardfold.jobs import gpu_slots, quality_note
-from hardfold.takeover import RunError, take_over
+from hardfold.takeover import SLURM, RunError, take_over
 
 
 # Local runs have a GPU a job unless --resources gpu=N says otherwise; clusters count per job.
@@ -53,6 +53,10 @@ onstart:
         )
     except RunError as fault:
         raise WorkflowError(str(fault)) from None
+    if workflow.executor_plugin.name == SLURM:
+        from hardfold.slurm import remember_min_job_age
+
+        remember_min_job_age()
 
 
 onsuccess:

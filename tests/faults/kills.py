@@ -25,7 +25,7 @@ class Kill(NamedTuple):
     kind: str
     killed: str  # `snakemake`, the rule of a job's script, or the name of a program
     running: str  # the rules whose jobs ran
-    ended: int  # jobs of this start that had ended
+    ended: int  # jobs that had ended, of all starts
 
 
 def run_with_kills(
@@ -39,30 +39,33 @@ def run_with_kills(
     pause: float = 5.0,
 ) -> list[Kill]:
     """Run the command, Snakemake in `folder`, until it ends well, killed at most `kills` times on the way: each time
-    when up to `jobs` jobs more have ended, and up to `pause` seconds later.
+    when a drawn number of its first `jobs` jobs have ended, all starts together, and up to `pause` seconds later.
 
     expected: `whole_results` of an undisturbed run. What Snakemake takes for whole must be as there after each kill.
     """
-    draw, made, log = random.Random(seed), [], folder / "run.log"
+    draw, made, log, ended = random.Random(seed), [], folder / "run.log", 0
+    moments = sorted(draw.randint(0, jobs) for _ in range(kills))
     while True:
         with open(log, "w") as output:
             snakemake = psutil.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment() | CPU)
-        killed = len(made) < kills and _await_moment(snakemake, log, draw, jobs, pause)
-        if killed:
-            made.append(_kill(snakemake, KINDS[len(made) % len(KINDS)], draw, log))
+        before = len(made)
+        # Some starts outlive a kill: a search program that was killed is tried once more by its job.
+        while len(made) < kills and _await_moment(snakemake, log, moments[len(made)] - ended, draw.uniform(0, pause)):
+            made.append(_kill(snakemake, KINDS[len(made) % len(KINDS)], draw, ended + _ended(log)))
         if snakemake.wait() == 0:
             return made
-        assert killed, log.read_text()[-6000:]
+        ended += _ended(log)
+        assert len(made) > before, log.read_text()[-6000:]
         wrong = [name for name, content in whole_results(folder).items() if content != expected.get(name)]
         assert not wrong, f"{made[-1]} left {wrong}"
 
 
 def whole_results(folder: Path) -> dict[str, str]:
     """`fingerprint` of the results that Snakemake takes for whole: without outputs that it marks as of jobs that did
-    not end, hidden files, which are unfinished ones, and what a training goes on from.
+    not end, and hidden files, which are unfinished ones.
     """
     marks = Path(folder, ".snakemake/incomplete").glob("*")  # none where Snakemake was killed at once
-    left_out = {"results/checkpoints"} | {base64.urlsafe_b64decode(mark.name).decode() for mark in marks}
+    left_out = {base64.urlsafe_b64decode(mark.name).decode() for mark in marks}
     with tempfile.TemporaryDirectory(dir=folder) as view:
         for path in Path(folder, "results").rglob("*"):
             name = path.relative_to(folder)
@@ -79,9 +82,8 @@ def print_kills(kills: Sequence[Kill]) -> None:
         print(f"| {' | '.join(map(str, kill))} |", flush=True)
 
 
-def _await_moment(snakemake, log, draw, jobs, pause):
-    """Wait for a random moment; False where Snakemake ended before."""
-    ended, pause = draw.randint(0, jobs), draw.uniform(0, pause)
+def _await_moment(snakemake, log, ended, pause):
+    """Wait until so many jobs of this start have ended, and `pause` seconds; False where Snakemake ended before."""
     while snakemake.poll() is None and _ended(log) < ended:
         time.sleep(0.05)
     try:
@@ -91,14 +93,14 @@ def _await_moment(snakemake, log, draw, jobs, pause):
     return False
 
 
-def _kill(snakemake, kind, draw, log):
+def _kill(snakemake, kind, draw, ended):
     processes = snakemake.children(recursive=True)
     if kind == "a job" and processes:
         victims = [draw.choice(processes)]
     else:
         victims = [snakemake, *(processes if kind == "everything" else [])]
     running = ", ".join(sorted(filter(None, map(_rule, processes))))
-    kill = Kill(kind, _name(victims[0]), running, _ended(log))
+    kill = Kill(kind, _name(victims[0]), running, ended)
     for victim in victims:
         try:
             victim.kill()

@@ -2,23 +2,20 @@
 
 import resource
 import subprocess
-import sys
 
 import pandas as pd
 import pytest
 from kills import CPU, print_kills, run_with_kills, whole_results
-from tiny_run import ROOT, environment, needs_search_tools
+from tiny_run import default_command, environment, link_inputs, needs_search_tools
 
 pytestmark = [pytest.mark.faults, needs_search_tools]
 CEILING = 4 << 30  # bytes
+JOBS = 80  # in which the kills fall; a run has some more
 
 
 def prepare(folder):
     """The command that runs the default in `folder`."""
-    for name in ("config", "resources"):
-        (folder / name).symlink_to(ROOT / name)
-    words = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder]
-    return [*map(str, words), "--cores", "all"]
+    return default_command(link_inputs(folder), "--cores", "all")
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +48,7 @@ def test_every_step_has_enough_with_4_GiB(default_run):
 
 def test_the_default_killed_three_times_ends_with_the_same_results(default_run, tmp_path):
     expected = whole_results(default_run)
-    kills = run_with_kills(prepare(tmp_path), tmp_path, expected, seed=1, kills=3, jobs=30)
+    kills = run_with_kills(prepare(tmp_path), tmp_path, expected, seed=1, kills=3, jobs=JOBS)
     print_kills(kills)
     assert len(kills) == 3
     assert whole_results(tmp_path) == expected

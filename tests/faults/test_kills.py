@@ -7,7 +7,7 @@ from kills import CPU, KINDS, print_kills, run_with_kills, whole_results
 from tiny_run import build_folder, command, environment, needs_search_tools
 
 pytestmark = [pytest.mark.workflow, needs_search_tools]
-RUNS, KILLS = 5, 10  # of the long set
+RUNS, KILLS, JOBS = 2, 25, 100  # of the long set; a tiny run has ten jobs more
 
 
 def undisturbed(folder, *targets):
@@ -39,7 +39,7 @@ def test_searches_killed_three_times_end_with_the_same_alignments(tmp_path_facto
 
 @pytest.mark.faults
 @pytest.mark.parametrize("seed", range(1, RUNS + 1))
-def test_a_run_killed_ten_times_ends_with_the_same_results(expected, tmp_path, seed):
-    kills = killed(tmp_path, expected, seed=seed, kills=KILLS, jobs=8)
+def test_a_run_killed_again_and_again_ends_with_the_same_results(expected, tmp_path, seed):
+    kills = killed(tmp_path, expected, seed=seed, kills=KILLS, jobs=JOBS)
     print_kills(kills)
     assert len(kills) == KILLS

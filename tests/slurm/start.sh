@@ -18,7 +18,7 @@ if [ "$accounting" = --accounting ]; then
     programs+=" slurmdbd mariadbd"
     packages+=" slurmdbd mariadb-server"
 fi
-if ! command -v $programs >/dev/null; then
+if ! hash $programs 2>/dev/null; then # of `command -v` one that is there is enough
     command -v apt-get >/dev/null || cannot "no Slurm here and no apt-get to install it"
     { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages; } \
         >"$folder/apt.log" 2>&1 || cannot "apt-get could not install Slurm: $(tail -1 "$folder/apt.log")"
@@ -103,10 +103,10 @@ unset SLURM_CONF
 for file in slurm.conf gres.conf cgroup.conf; do ln -sfn "$folder/etc/$file" "/etc/slurm/$file"; done
 
 wait_for() { # SECONDS COMMAND...: until it succeeds
-    local tries=$(($1 * 10))
+    local deadline=$((SECONDS + $1))
     shift
     until "$@" >/dev/null 2>&1; do
-        ((tries-- > 0)) || { echo "gave up on: $*" >&2; tail -n 5 "$folder"/log/*.log >&2; exit 1; }
+        ((SECONDS < deadline)) || { echo "gave up on: $*" >&2; tail -n 5 "$folder"/log/*.log >&2; exit 1; }
         sleep 0.1
     done
 }
@@ -140,13 +140,13 @@ CONF
     chmod 600 "$folder/etc/slurmdbd.conf"
     ln -sfn "$folder/etc/slurmdbd.conf" /etc/slurm/slurmdbd.conf
     slurmdbd
-    wait_for 30 sacctmgr -n list cluster
+    wait_for 60 sacctmgr -n list cluster
     # Each is an error where it is there already, from an earlier start.
     sacctmgr -i add cluster hardfold >/dev/null 2>&1 || true
     sacctmgr -i add account tests >/dev/null 2>&1 || true
     sacctmgr -i add user root Account=tests >/dev/null 2>&1 || true
 fi
 slurmctld
-wait_for 15 sh -c "scontrol ping | grep -q UP"
+wait_for 60 sh -c "scontrol ping | grep -q UP"
 slurmd
-wait_for 15 sh -c "sinfo --noheader --Node --format=%T | grep -qE 'idle|mixed|allocated'"
+wait_for 60 sh -c "sinfo --noheader --Node --format=%T | grep -qE 'idle|mixed|allocated'"

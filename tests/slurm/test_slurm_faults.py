@@ -62,6 +62,7 @@ def test_slurmd_stops_and_starts_again(cluster, run, undisturbed):
 
 def test_the_controller_is_killed_and_starts_again(cluster, run, undisturbed):
     run.start().wait_until_running("train_experiment")
+    time.sleep(10)  # it writes down every 5 s what it knows; of younger jobs it knows nothing afterwards
     daemon = pid(cluster, "slurmctld")
     subprocess.run(["kill", "-9", str(daemon)], check=True)
     time.sleep(15)
@@ -74,7 +75,7 @@ def test_the_controller_is_killed_and_starts_again(cluster, run, undisturbed):
 def test_after_sigint_no_job_is_left_and_the_rerun_ends_well(run, undisturbed):
     run.start().wait_until_running("train_experiment")
     run.send(signal.SIGINT)
-    wait_for(lambda: not run.jobs(), "the queue is empty", 30)
+    wait_for(lambda: not run.jobs(), "the queue is empty")
     run.start().finish()
     assert run.results() == undisturbed.results()
     run.record("SIGINT to Snakemake", "it cancelled its jobs; after the rerun equal")
@@ -96,7 +97,7 @@ def test_a_second_run_beside_the_first_is_refused(run):
     second.log = run.folder / "second.log"
     assert f"another run is at work in {run.folder}" in second.start().finish(code=1)
     run.send(signal.SIGINT)
-    wait_for(lambda: not run.jobs(), "the queue is empty", 30)
+    wait_for(lambda: not run.jobs(), "the queue is empty")
 
 
 def test_an_impossible_request_gives_one_clear_message(run):

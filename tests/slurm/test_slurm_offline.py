@@ -18,9 +18,11 @@ pytestmark = [
 
 INSIDE = """
 ip link set lo up
+ip addr add 127.0.0.2/8 dev lo  # with 127.0.0.1 alone glibc finds no address to listen on (AI_ADDRCONFIG)
 ! ip route get 192.0.2.1 2>/dev/null || exit 3  # the network must be gone
-bash "$1/start.sh" "$2" || exit
-trap 'bash "$1/stop.sh" "$2"' EXIT
+here=$1 folder=$2
+trap 'bash "$here/stop.sh" "$folder"' EXIT
+bash "$here/start.sh" "$folder" || exit
 shift 2
 "$@"
 """

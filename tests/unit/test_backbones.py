@@ -26,6 +26,15 @@ def tokens(model):
 BUILDERS = [(backbones.build_esm2, "esm2_t2_tiny"), (backbones.build_esm_msa, "esm_msa1b_t2_tiny")]
 
 
+def test_a_saved_model_is_the_same_file_whoever_wrote_it(tmp_path, monkeypatch):
+    model = backbones.build_esm2(1, 8, 2)[0]
+    for process in (1000, 20000):
+        monkeypatch.setattr("os.getpid", lambda process=process: process)
+        backbones.save(model, tmp_path / str(process) / "model.pt")
+    first, second = (sorted((tmp_path / str(process)).iterdir()) for process in (1000, 20000))
+    assert [file.read_bytes() for file in first] == [file.read_bytes() for file in second]
+
+
 @pytest.mark.parametrize(("build", "stem"), BUILDERS)
 def test_saved_and_loaded_model_is_the_same(build, stem, tmp_path):
     model = build(2, 16, 2)[0].eval()

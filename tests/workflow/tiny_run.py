@@ -29,8 +29,8 @@ CHAINS, TARGETS, SEQUENCES = 14, 4, 120
 # Values that tell of time, memory, place or code: they alone may differ between two runs on CPUs.
 DECLARED = {"seconds", "training_seconds", "validation_seconds", "cached", "peak_memory_mb"}
 DECLARED |= {"residues_per_second", "tokens_per_second"}
-# Files that carry such values among others.
-DECLARED_FILES = ("logs/", "benchmarks/", "report/", "provenance.json")
+# Files that carry such values among others; checkpoints, which are no results, their own place.
+DECLARED_FILES = ("logs/", "benchmarks/", "report/", "provenance.json", "checkpoints/")
 
 needs_search_tools = pytest.mark.skipif(
     not (shutil.which("hhblits") and shutil.which("mmseqs")), reason="HH-suite or MMseqs2 is not installed"
@@ -77,10 +77,16 @@ OPTIONS = {
 }
 
 
-def build_folder(folder: Path) -> Path:
-    """Fill a working directory with a small part of the embedded data, untrained models and tiny.yaml."""
+def link_inputs(folder: Path) -> Path:
+    """Give a working directory the embedded configuration and data: what a run of the default needs."""
     for name in ("config", "resources"):
         (folder / name).symlink_to(ROOT / name)
+    return folder
+
+
+def build_folder(folder: Path) -> Path:
+    """Fill a working directory with a small part of the embedded data, untrained models and tiny.yaml."""
+    link_inputs(folder)
     demo = ROOT / "resources/demo"
     chains = pd.read_csv(demo / "chains.tsv", sep="\t", dtype=str, keep_default_na=False).head(CHAINS)
     # One chain whose file is not in the mirror: it must be reported, not stop the run.
@@ -113,8 +119,12 @@ def build_folder(folder: Path) -> Path:
 def command(folder: Path, *arguments: str | Path, change: dict | None = None) -> list[str]:
     """The command that runs the real Snakefile in `folder`; `change` is merged over the tiny configuration."""
     (folder / "change.yaml").write_text(yaml.safe_dump(change or {}))
-    words = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder]
-    words += ["--configfile", folder / "tiny.yaml", folder / "change.yaml", *arguments]
+    return default_command(folder, "--configfile", folder / "tiny.yaml", folder / "change.yaml", *arguments)
+
+
+def default_command(folder: Path, *arguments: str | Path) -> list[str]:
+    """The command that runs the real Snakefile on the embedded default in `folder`."""
+    words = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder, *arguments]
     return [str(word) for word in words]
 
 

@@ -92,10 +92,11 @@ def save(model: nn.Module, path: Path, half: bool = False) -> None:
             token_dropout=model.token_dropout,
         )
         contents = {"cfg": {"model": settings}, "model": prefixed}
-    with whole_file(Path(path)) as temporary:
-        torch.save(contents, temporary)
-    with whole_file(Path(path).with_name(f"{Path(path).stem}-contact-regression.pt")) as temporary:
-        torch.save({"model": regression}, temporary)
+    regression_path = Path(path).with_name(f"{Path(path).stem}-contact-regression.pt")
+    for file, content in ((Path(path), contents), (regression_path, {"model": regression})):
+        # By handle: by name torch would write the temporary name, and with it the process, into the file.
+        with whole_file(file) as temporary, open(temporary, "wb") as handle:
+            torch.save(content, handle)
 
 
 _ENCODER_ARGUMENTS = {"layers", "embed_dim", "ffn_embed_dim", "attention_heads"}
