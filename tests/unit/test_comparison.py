@@ -7,6 +7,7 @@ import pytest
 from hardfold import comparison, pairing
 from hardfold.arms import OFF_HEADLINE
 from hardfold.difficulty import with_hard
+from hardfold.statistics import holm
 
 PRIMARY = {"arm": "disjoint", "class": "all", "min_improvement": 0.05, "confidence": 0.95}
 
@@ -63,7 +64,7 @@ def test_arms_are_paired_with_each_other_by_seed_and_by_depth():
         "disjoint_alignment": [0.01, 0.12, 0.03, 0.24],  # helps where the alignment is deep
         "control_swapped_alignment": [0.0, 0.02, 0.0, 0.04],
     }
-    every = pairing.pairings(scores(gains), 0.95, 500, 1)
+    every = pairing.pairings(scores(gains), "all", 0.95, 500, 1)
     plain = {
         row["band"]: row for row in every if (row["first"], row["second"]) == ("control_swapped_alignment", "disjoint")
     }
@@ -78,9 +79,28 @@ def test_arms_are_paired_with_each_other_by_seed_and_by_depth():
     assert (whole["n"], whole["second"], whole["improved"]) == (4, "disjoint", 0.5)
     assert rows["control_swapped_alignment", "all"]["mean"] == pytest.approx(-0.085)
     assert all(row["p_holm"] >= row["p"] for row in rows.values())
-    assert comparison.compare(scores(gains), PRIMARY, 500, 1)["pairings"] == pairing.pairings(
-        scores(gains), 0.95, 500, 1
-    )
+    assert comparison.compare(scores(gains), PRIMARY, 500, 1)["pairings"] == every
+
+
+def test_arms_are_paired_on_the_targets_of_the_primary_endpoint_too():
+    gains = {"disjoint": [0.05, 0.01, 0.05, 0.02], "control_shuffled_labels": [0.0, 0.04, 0.0, 0.05]}
+    table = scores(gains, seeds=(1,))
+    table["class"] = table["target"].map({"T00": "TBM-easy", "T01": "FM", "T02": "TBM-easy", "T03": "FM"})
+    rows = comparison.compare(table, PRIMARY | {"class": "hard"}, 500, 1)["pairings"]
+    means = {row["band"]: (row["n"], row["mean"]) for row in rows}
+    assert means["all"] == (4, pytest.approx(0.01)) and means["hard"] == (2, pytest.approx(-0.03))
+
+
+def test_groups_of_the_same_targets_are_one_hypothesis():
+    gains = {"disjoint": [0.1, 0.2, 0.3, 0.4], "leave_one_out": [0.1, -0.2, 0.3, 0.2], "test_time": [0, 0.1, -0.1, 0.2]}
+    table = scores(gains, seeds=(1,)).assign(**{"class": "FM"})
+    rows = comparison.compare(table, PRIMARY | {"class": "hard"}, 500, 1)["secondary"]
+    adjusted = {(row["arm"], row["class"]): row["p_holm"] for row in rows}
+    for group in ("all", "hard", "FM"):
+        assert adjusted["disjoint", group] is None  # the primary endpoint, by other names
+        assert adjusted["leave_one_out", group] == adjusted["leave_one_out", "all"]
+    expected = holm([row["p"] for row in rows if row["class"] == "all" and row["arm"] != "disjoint"])
+    assert [adjusted["leave_one_out", "all"], adjusted["test_time", "all"]] == pytest.approx(expected)
 
 
 def test_an_arm_of_some_targets_is_compared_on_them_and_says_so():

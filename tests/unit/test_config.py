@@ -115,7 +115,7 @@ def test_all_faults_are_reported_at_once(config):
         ),
         (
             {"folding": {"arms": ["disjoint", "baseline_alignment"]}},
-            "folding.arms: baseline_alignment needs a model with alignment.safetensors",
+            "folding.arms: baseline_alignment needs a model of weights.folder with alignment.safetensors",
         ),
         ({"folding": {"arms": ["disjoint", "random_walk"]}}, "'random_walk' is not allowed; choose one of baseline_al"),
         ({"folding": {"training_cutoff": "2020-02-30"}}, "folding.training_cutoff: 2020-02-30 is no day"),

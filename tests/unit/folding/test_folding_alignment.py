@@ -196,9 +196,15 @@ def test_a_models_own_adapter_comes_with_its_weights(tiny, aligned, tmp_path, fe
     assert plain != reading
 
 
-def test_a_folder_without_any_adapter_is_refused(tiny, weights):
-    with pytest.raises(AdapterError, match=r"no adapter \(alignment.safetensors"):
+def test_a_folder_without_its_adapter_is_refused(tiny, weights, tmp_path):
+    with pytest.raises(AdapterError, match=r"no adapter \(alignment.safetensors\)"):
         load_adapter(tiny, weights)
+    adapted = add_adapter(tiny, mode="lora", **SHAPE)
+    AlignmentAdapter(adapted, 1)
+    save_adapter(adapted, tmp_path / "adapter")
+    (tmp_path / "adapter/adapter_config.json").unlink()
+    with pytest.raises(AdapterError, match=r"no adapter \(adapter_config.json or trained.safetensors\)"):
+        load_adapter(load_model(weights)[0], tmp_path / "adapter")
 
 
 @pytest.fixture

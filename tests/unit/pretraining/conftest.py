@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from hardfold.alignment import STATES
+from hardfold.alignment import STATES, profile
 from hardfold.couplings import couplings, standardised
 from hardfold.pretraining.packing import load_stretches, save_alignments, save_sequences, save_stretches
 from hardfold.structure.parse import read_chain
@@ -29,9 +29,9 @@ def data(tmp_path_factory):
         if len(resolved) >= 64:
             # The stretch that promod3-data holds: it has no gap.
             sequence = "".join(chain.sequence[position] for position in resolved)
-            profile = np.eye(20)[STATES[np.frombuffer(sequence.encode(), np.uint8)] % 20]
+            shares = np.eye(20)[STATES[np.frombuffer(sequence.encode(), np.uint8)] % 20]
             coordinates = chain.coordinates[resolved, :4]
-            chains[chain.id] = SimpleNamespace(sequence=sequence, coordinates=coordinates, profile=profile)
+            chains[chain.id] = SimpleNamespace(sequence=sequence, coordinates=coordinates, profile=shares)
         if len(chains) == 9:
             break
     for group, names in (("train", sorted(chains)[:6]), ("validation", sorted(chains)[6:])):
@@ -43,17 +43,18 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def alignments(data, tmp_path_factory):
-    """`build_alignments`' layout: three rows for each chain but the first of a group."""
+    """`build_alignments`' layout: for each chain but the first of a group, of the last nothing found but itself."""
     folder = tmp_path_factory.mktemp("alignments")
     for group in ("train", "validation"):
-        save_alignments(folder, group, map(_alignment, list(load_stretches(data, group).values())[1:]))
+        *aligned, lonely = list(load_stretches(data, group).values())[1:]
+        save_alignments(folder, group, [*map(_alignment, aligned), _alignment(lonely, rows=1)])
     return folder
 
 
-def _alignment(chain):
+def _alignment(chain, rows=3):
     query = np.frombuffer(chain.sequence.encode(), np.uint8)
-    rows = np.stack([query, np.roll(query, 1), query])
-    return chain.id, rows, standardised(couplings(rows))
+    aligned = np.stack([query, np.roll(query, 1), query])[:rows]
+    return chain.id, aligned, profile(aligned), standardised(couplings(aligned))
 
 
 @pytest.fixture

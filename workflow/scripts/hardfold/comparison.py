@@ -44,7 +44,7 @@ IMPROVED_BY = 0.10  # TM-score
 
 ARM_NOTES = {
     TRAINED_ALIGNMENT: "Arm baseline_alignment is the untouched model reading alignments through the adapter that it "
-    "was trained with.",
+    "was trained with; no control exchanges its alignments, so its gain is not shown to be the alignments'.",
     MEMORISATION: "Arm memorisation was trained on the targets themselves: it shows whether tuning can change a "
     "prediction, never that it helps.",
     LEAVE_ONE_OUT: "Arm leave_one_out was trained on other targets, those of the other folds; relatives and chains of "
@@ -76,30 +76,47 @@ def compare(scores: pd.DataFrame, primary: Mapping, samples: int, seed: int) -> 
     endpoint = (primary["arm"], primary["class"])
     if endpoint not in cells:
         raise ComparisonError(f"primary: no scores of arm {endpoint[0]}, class {endpoint[1]}")
-    secondary = [
-        {"arm": arm, "class": group} | summarise(part, *settings) | {"p_holm": None, "p_least": smallest_p(len(part))}
+    secondary = {
+        (arm, group): {"arm": arm, "class": group}
+        | summarise(part, *settings)
+        | {"p_holm": None, "p_least": smallest_p(len(part))}
         for (arm, group), part in cells.items()
-    ]
-    result = next(row for row in secondary if (row["arm"], row["class"]) == endpoint)
-    claims = [row for row in secondary if row is not result and row["arm"] not in OFF_HEADLINE]
-    adjust(claims, "n")
+    }
+    result = secondary[endpoint]
+    _adjust_claims(secondary, cells, endpoint)
     units = _cells(by_unit(scores))
     runs = sorted(scores.loc[scores["arm"] == primary["arm"], "seed"].unique())
     floor = scores[(scores["arm"] == FLOOR) & (scores["unit"] == "chain")]["tm"]
     return {
         "primary": _verdict(result, primary) | {"seeds": by_seed(cells[endpoint], runs)},
-        "secondary": secondary,
+        "secondary": [*secondary.values()],
         "units": [
             {"arm": arm, "class": group} | summarise_units(part, *settings) for (arm, group), part in units.items()
         ],
         "metrics": every_metric(scores, *settings),
         "bands": bands(scores, *settings),
-        "pairings": pairings(scores, *settings),
+        "pairings": pairings(scores, primary["class"], *settings),
         "distribution": _distribution(paired),
         "floor": {"mean": float(floor.mean()) if len(floor) else None, "n": len(floor)},
         "by_target": paired.to_dict("records"),
         "notes": _notes(scores, paired, result),
     }
+
+
+def _adjust_claims(rows: Mapping, cells: Mapping, endpoint: tuple[str, str]) -> None:
+    """Add p_holm to the claims beside the primary endpoint.
+
+    Groups of the same targets are one hypothesis: their rows get the same, and those of the endpoint's targets none.
+    """
+    tests = {}
+    for (arm, group), part in cells.items():
+        if arm not in OFF_HEADLINE:
+            tests.setdefault((arm, frozenset(part["target"])), []).append(rows[arm, group])
+    del tests[endpoint[0], frozenset(cells[endpoint]["target"])]
+    adjust([first for first, *_ in tests.values()], "n")
+    for first, *twins in tests.values():
+        for twin in twins:
+            twin |= {key: first[key] for key in ("p_holm", "p_least")}
 
 
 def _verdict(result: dict, primary: Mapping) -> dict:

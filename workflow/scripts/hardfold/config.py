@@ -92,8 +92,8 @@ def _cross_faults(config: dict):
     if SWAPPED in config["folding"]["arms"] and ALIGNMENT not in config["folding"]["arms"]:
         yield f"folding.arms: {SWAPPED} folds with the adapter of {ALIGNMENT}, which is not among them"
     model = [path.name for path in local_files(config["folding"]["model"], config["weights"]["folder"])]
-    if TRAINED_ALIGNMENT in config["folding"]["arms"] and model and ALIGNMENT_WEIGHTS not in model:
-        yield f"folding.arms: {TRAINED_ALIGNMENT} needs a model with {ALIGNMENT_WEIGHTS} beside its weights"
+    if TRAINED_ALIGNMENT in config["folding"]["arms"] and ALIGNMENT_WEIGHTS not in model:
+        yield f"folding.arms: {TRAINED_ALIGNMENT} needs a model of weights.folder with {ALIGNMENT_WEIGHTS} beside it"
     if config["folding"]["training"]["warmup"] >= config["folding"]["training"]["steps"]:
         yield "folding.training.warmup: not below folding.training.steps"
 
@@ -107,6 +107,11 @@ def _pretraining_faults(pretraining: dict):
             stem = settings.get("stem")
             if settings["kind"] == "folding" and recipes["models"].get(stem, {}).get("kind") != "sequence":
                 yield f"pretraining.presets.{name}.models.{model}.stem: {stem} is no sequence model of this preset"
+            stages = settings.get("stages", [])
+            if settings["warmup"] >= settings.get("steps", sum(stage["steps"] for stage in stages)):
+                yield f"pretraining.presets.{name}.models.{model}.warmup: not below its steps"
+            if not settings.get("read_alignments") and any(stage["aligned"] for stage in stages):
+                yield f"pretraining.presets.{name}.models.{model}.stages: aligned, but read_alignments is 0"
 
 
 def _reading_faults(options: dict):

@@ -37,5 +37,5 @@ def named(group: str) -> str:
     """A group in words: `all targets`, `targets of class deep`."""
     if group == HARD:
         *most, last = HARD_CLASSES
-        return f"hard targets (of class {', '.join(most)} or {last}, or with an evaluation unit of one)"
+        return f"hard targets (of class {', '.join(most)} or {last}, or with an evaluation unit of such a class)"
     return "all targets" if group == ALL else f"targets of class {group}"

@@ -5,6 +5,7 @@ import pandas as pd
 
 from hardfold.alignment.diversity import NEFF_BANDS, neff_band
 from hardfold.arms import ALIGNMENT, BASELINE, FLOOR, PARTIAL, SHUFFLED, SWAPPED
+from hardfold.difficulty import grouped
 from hardfold.leakage import BANDS, band
 from hardfold.statistics import adjust, bootstrap_interval, wilcoxon, wilson_interval
 
@@ -160,10 +161,10 @@ def bands(scores: pd.DataFrame, confidence: float, samples: int, seed: int) -> l
     return rows
 
 
-def pairings(scores: pd.DataFrame, confidence: float, samples: int, seed: int) -> list[dict]:
+def pairings(scores: pd.DataFrame, group: str, confidence: float, samples: int, seed: int) -> list[dict]:
     """Of each of PAIRINGS whose arms are both scored: `summarise` of the TM-scores of `first` less those of `second`,
-    seed by seed, on the chains that both have; over all of them and by `band` of their alignments' Neff. p_holm and
-    p_least are over all these rows.
+    seed by seed, on the chains that both have; by `band`: all of them, those of the primary endpoint's `group` where
+    they are fewer, and by their alignments' Neff. p_holm and p_least are over all these rows.
     """
     paired = by_target(scores).set_index("target")
     depths = whole_chains(scores[scores["arm"] == BASELINE]).set_index("target")["neff"]
@@ -174,8 +175,11 @@ def pairings(scores: pd.DataFrame, confidence: float, samples: int, seed: int) -
         both = both.dropna(subset=["seeds_second"]).reset_index()
         both["seeds"] = [list(np.subtract(*values)) for values in zip(both["seeds"], both["seeds_second"], strict=True)]
         both["difference"], both["baseline"] = both["seeds"].map(np.mean), 0.0
-        for name in ("all", *NEFF_BANDS):
-            part = both if name == "all" else both[both["target"].map(depths) == name]
+        parts = {"all": both} | {name: both[both["target"].map(depths) == name] for name in NEFF_BANDS}
+        inside = grouped(both).get(group, both)
+        if len(inside) < len(both):
+            parts = {"all": both, group: inside} | parts
+        for name, part in parts.items():
             if len(part):
                 row = {"first": first, "second": second, "band": name}
                 rows.append(row | summarise(part, confidence, samples, seed))

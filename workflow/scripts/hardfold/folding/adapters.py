@@ -164,9 +164,11 @@ def load_adapter(model: EsmForProteinFolding, folder: Path) -> nn.Module:
     path = Path(folder, FULL)
     if Path(folder, CONFIG_NAME).is_file():
         return PeftModel.from_pretrained(model, folder).eval()
-    if not path.is_file():  # the folder of a model that was trained with one
-        if not hasattr(model.trunk, NAME):
-            raise AdapterError(f"{folder}: no adapter ({ALIGNMENT_WEIGHTS}, {CONFIG_NAME} or {FULL})")
+    if not path.is_file():
+        is_model = Path(folder, "config.json").is_file()
+        if not (is_model and hasattr(model.trunk, NAME)):
+            wanted = ALIGNMENT_WEIGHTS if is_model else f"{CONFIG_NAME} or {FULL}"
+            raise AdapterError(f"{folder}: no adapter ({wanted})")
         return model.eval()
     state = read_checkpoint(path)
     for name, parameter in model.named_parameters():

@@ -7,21 +7,29 @@ import torch
 from torch import Tensor
 
 from hardfold.alignment import WIDTH, log_odds
-from hardfold.pretraining.packing import load_couplings, load_profiles
+from hardfold.pretraining.packing import load_columns, load_profiles
 
 
 class PackedFeatures:
-    """Profiles of all chains of a group, and couplings of those that have an alignment; read like
-    `folding.alignment.AlignmentFeatures`."""
+    """What the chains of a group give an adapter, read like `folding.alignment.AlignmentFeatures`.
+
+    Those in `aligned`: profile and couplings of their alignments; others: the profile that came with the structure.
+    """
 
     def __init__(self, data: Path, alignments: Path, group: str):
-        # The source's profiles have no gaps.
+        columns = load_columns(alignments, group)
+        self.couplings = {id: pairs for id, (_, pairs) in columns.items()}
+        # Those that came with the structures have no gaps.
         shares = {id: np.pad(shares, ((0, 0), (0, 1))) for id, shares in load_profiles(data, group).items()}
+        shares |= {id: profile.astype(np.float32) for id, (profile, _) in columns.items()}
         self.profiles = {id: torch.from_numpy(log_odds(profile)) for id, profile in shares.items()}
-        self.couplings = load_couplings(alignments, group)
+
+    @property
+    def aligned(self) -> set[str]:
+        return set(self.couplings)
 
     def read(self, id: str, start: int, stop: int) -> tuple[Tensor, Tensor]:
-        """Profile (l, 21) and couplings (l, l) of the residues start to stop; 0 for pairs of an unaligned chain."""
+        """Profile (l, 21) and couplings (l, l) of the residues start to stop."""
         if id not in self.couplings:
             return self.profiles[id][start:stop], torch.zeros(stop - start, stop - start)
         pairs = self.couplings[id][start:stop, start:stop]

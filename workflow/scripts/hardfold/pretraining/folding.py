@@ -123,11 +123,11 @@ def stage_at(stages: Sequence[Mapping], step: int) -> Mapping:
 
 
 def plan_stage(train: Crops, stage: Mapping, seed: int) -> list[list[tuple[int, int]]]:
-    """`plan_steps` of a stage: over all chains, or over those with couplings where it is `aligned`."""
+    """`plan_steps` of a stage: over all chains, or over those with an alignment where it is `aligned`."""
     chosen = [
         index
         for index, chain in enumerate(train.chains)
-        if not stage["aligned"] or chain.id in train.alignments.couplings
+        if not stage["aligned"] or chain.id in train.alignments.aligned
     ]
     lengths = [len(train.chains[index].sequence) for index in chosen]
     plan = plan_steps(lengths, stage["steps"], stage["batch"], stage["crop"], seed)

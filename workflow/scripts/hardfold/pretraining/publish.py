@@ -16,7 +16,7 @@ INPUTS = {"": "the sequence", "_aligned": "the sequence and its alignment (`alig
 CARD = """# {name}
 
 {what}, trained from scratch by hardfold (`snakemake pretraining`, preset {preset}). {parameters} parameters,
-stored in float16.
+stored in float16 (an alignment adapter in float32).
 
 It stands in for the released model so that the workflow can be run and tested anywhere. **Do not use it for
 predictions, for comparisons with released models, or for any biological conclusion**: its training was a small

@@ -13,7 +13,7 @@ CAPTIONS = {
     ),
     "folding_classes": (
         "TM-score by difficulty class",
-        "Targets as dots, class means as bars with their value; the dotted line is the random-walk floor of the class.",
+        "Targets as dots, means as bars with their value; the dotted line is the random-walk floor of these targets.",
     ),
     "folding_errors": (
         "Error along the chain",

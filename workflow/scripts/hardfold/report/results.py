@@ -111,11 +111,6 @@ class Results:
         return [model["name"] for model in self.weights if EMBEDDED_FOLDER in str(model["source"])]
 
     @property
-    def classes(self) -> list[str]:
-        """Classes of the targets; their units have classes of their own."""
-        return sorted(set(self.scores["class"][self.scores["unit"] == "chain"]))
-
-    @property
     def groups(self) -> dict[str, set[str]]:
         """The targets of `all`, `hard` and each class that some arm has scores of."""
         targets = pd.DataFrame(self.comparison["by_target"]).drop_duplicates("target")

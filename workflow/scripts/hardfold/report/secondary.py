@@ -93,8 +93,10 @@ def _right_structures(row: dict) -> str:
 
 
 def caution(results: Results) -> str:
-    """Beside a primary interval above 0: that the control of exchanged structures gains as much. Empty otherwise."""
-    row, low = pairing(results, *RIGHT_STRUCTURES), results.primary["low"]
+    """Beside a primary interval above 0: that the control of exchanged structures is not shown to gain less. Empty
+    otherwise."""
+    row = pairing(results, *RIGHT_STRUCTURES, results.primary["class"]) or pairing(results, *RIGHT_STRUCTURES)
+    low = results.primary["low"]
     if row is None or low is None or low <= 0 or judge(row) == HIGHER:
         return ""
     return (

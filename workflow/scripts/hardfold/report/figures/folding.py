@@ -5,6 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from hardfold.arms import FLOOR, MEMORISATION
+from hardfold.difficulty import ALL
 from hardfold.report.figures.style import (
     GREY,
     INK,
@@ -115,20 +116,21 @@ def _differences(results: Results, arms: list[str]) -> Figure | None:
 
 
 def classes(results: Results) -> Figure | None:
-    """A panel a class: a row of dots an arm, its mean as a bar and in figures."""
-    arms, groups = ["baseline", *results.headline_arms], results.classes
+    """A panel for the hard targets and each class: a row of dots an arm, its mean as a bar and in figures."""
+    arms = ["baseline", *results.headline_arms]
+    groups = {group: members for group, members in results.groups.items() if group != ALL}
     means = {(row["arm"], row["class"]): row["mean_tm"] for row in results.comparison["distribution"]}
     colours, random = arm_colours(results.config["folding"]["arms"]), np.random.default_rng(0)
     scores = {arm: results.chain_scores(arm)["tm"].dropna() for arm in arms}
     floor = results.chain_scores(FLOOR)["tm"]
     lines = -(-len(groups) // 2)
     figure, axes = panels(lines, min(len(groups), 2), 0.4 + lines * (0.55 + 0.24 * len(arms)), sharex=True, sharey=True)
-    for axis, group in zip(axes.flat, groups, strict=False):
-        inside = floor[floor.index.get_level_values("class") == group]
+    for axis, (group, members) in zip(axes.flat, groups.items(), strict=False):
+        inside = floor[floor.index.isin(members, level="target")]
         if len(inside):
             axis.axvline(inside.mean(), color=INK, linestyle=":", linewidth=1.2)
         for row, arm in enumerate(arms):
-            values = scores[arm][scores[arm].index.get_level_values("class") == group]
+            values = scores[arm][scores[arm].index.isin(members, level="target")]
             spread = random.uniform(-0.22, 0.22, len(values))
             axis.scatter(values, row + spread, s=12, color=colours[arm], alpha=0.5, linewidth=0)
             mean = means.get((arm, group))
@@ -138,7 +140,7 @@ def classes(results: Results) -> Figure | None:
                           transform=axis.get_yaxis_transform())  # fmt: skip
         axis.set_yticks(range(len(arms)), arms)
         axis.tick_params(axis="y", length=0)
-        axis.set_title(f"{group} (n = {len(scores['baseline'][:, group])})", pad=3)
+        axis.set_title(f"{group} (n = {len(members)})", pad=3)
         axis.grid(axis="x")
     axes[0, 0].set(xlim=(0, None), ylim=(len(arms) - 0.4, -0.6))
     for axis in keep_panels(axes, len(groups)):

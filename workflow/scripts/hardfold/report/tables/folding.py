@@ -33,13 +33,13 @@ def _change(entry: dict) -> list[str]:
 
 
 def pairings(results: Results, *pairs: tuple[str, str]) -> str:
-    """Arms against each other, over all targets and by depth of their alignments; empty where none was run."""
+    """Arms against each other: all targets, the primary ones, and by depth of alignment; empty where none was run."""
     rows = [
         [f"{row['first']} − {row['second']}", row["band"], *_change(row)]
         for row in results.comparison["pairings"]
         if (row["first"], row["second"]) in pairs
     ]
-    return markdown_table(["first − second", "Neff", *CHANGE], rows, numeric_from=2) if rows else ""
+    return markdown_table(["first − second", "targets, or Neff", *CHANGE], rows, numeric_from=2) if rows else ""
 
 
 def unit_improvements(results: Results) -> str:
