@@ -193,7 +193,8 @@ def weight_files(config: dict, model: str) -> list[Path]:
     folder, cache = config["weights"]["folder"], config["weights"]["cache"]
     files = local_files(model, folder)
     if not files and config["inputs"]["offline"] and not cached_files(model, cache):
-        raise ConfigError(f"weights.folder: {folder} has no {model} ({' and '.join(required_files(model))})")
+        wanted = " and ".join(required_files(model))
+        raise ConfigError(f"weights.folder: {folder} has no {model} ({wanted}), and inputs.offline: nothing is fetched")
     return files
 
 
