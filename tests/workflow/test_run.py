@@ -258,7 +258,7 @@ def test_a_class_without_targets_is_refused_by_name_before_any_job(folder):
 
 
 def test_missing_weights_are_refused_by_name_before_any_job(folder):
-    refused = snakemake(folder, "--dry-run", change={"folding": {"model": "esmfold_v1"}})
+    refused = snakemake(folder, "--dry-run", change={"folding": {"model": "esmfold_v1", "arms": ["disjoint"]}})
     assert "has no esmfold_v1 (config.json and model.safetensors)" in refused.stdout + refused.stderr
 
 
