@@ -35,6 +35,7 @@ from hardfold.pairing import (
     pairings,
     summarise,
     summarise_units,
+    whole_chains,
 )
 from hardfold.statistics import adjust, smallest_p
 
@@ -86,7 +87,8 @@ def compare(scores: pd.DataFrame, primary: Mapping, samples: int, seed: int) -> 
     _adjust_claims(secondary, cells, endpoint)
     units = _cells(by_unit(scores))
     runs = sorted(scores.loc[scores["arm"] == primary["arm"], "seed"].unique())
-    floor = scores[(scores["arm"] == FLOOR) & (scores["unit"] == "chain")]["tm"]
+    chains = whole_chains(scores)
+    floor = chains[chains["arm"] == FLOOR]["tm"]
     return {
         "primary": _verdict(result, primary) | {"seeds": by_seed(cells[endpoint], runs)},
         "secondary": [*secondary.values()],

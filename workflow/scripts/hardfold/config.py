@@ -91,9 +91,10 @@ def _cross_faults(config: dict):
         yield f"folding.half_stem: {TEST_TIME} trains the stem in fp32, so its step 0 would not be the baseline"
     if SWAPPED in config["folding"]["arms"] and ALIGNMENT not in config["folding"]["arms"]:
         yield f"folding.arms: {SWAPPED} folds with the adapter of {ALIGNMENT}, which is not among them"
-    model = [path.name for path in local_files(config["folding"]["model"], config["weights"]["folder"])]
-    if TRAINED_ALIGNMENT in config["folding"]["arms"] and ALIGNMENT_WEIGHTS not in model:
-        yield f"folding.arms: {TRAINED_ALIGNMENT} needs a model of weights.folder with {ALIGNMENT_WEIGHTS} beside it"
+    if TRAINED_ALIGNMENT in config["folding"]["arms"]:
+        model = local_files(config["folding"]["model"], config["weights"]["folder"])
+        if ALIGNMENT_WEIGHTS not in [path.name for path in model]:
+            yield f"folding.arms: {TRAINED_ALIGNMENT} needs a model of weights.folder with {ALIGNMENT_WEIGHTS}"
     if config["folding"]["training"]["warmup"] >= config["folding"]["training"]["steps"]:
         yield "folding.training.warmup: not below folding.training.steps"
 

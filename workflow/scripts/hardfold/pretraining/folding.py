@@ -46,9 +46,7 @@ class PretrainingModule(FoldingModule):
     single sequences too: both are validated, `aligned` being the validation chains with their alignments.
     """
 
-    def __init__(
-        self, model, train, validation, history, *, settings: Mapping, seed: int, aligned: Crops | None = None
-    ):
+    def __init__(self, model, train, validation, history, *, settings: Mapping, seed: int, aligned: Crops | None):
         stages = settings["stages"]
         first = {key: stages[0][key] for key in ("crop", "fape_clamped")}
         super().__init__(
@@ -164,7 +162,6 @@ def train_folding_model(
         AlignmentAdapter(model, 0)
         features = {group: PackedFeatures(data, alignments, group) for group in chains}
         aligned = Crops(chains["validation"], alignments=features["validation"])
-        identity |= {"alignments": [sha256(path) for path in sorted(alignments.iterdir())]}
     else:
         features, aligned = dict.fromkeys(chains), None
     first = settings["stages"][0]["crop"]
@@ -172,7 +169,8 @@ def train_folding_model(
         Crops(chains["train"], first, features["train"]),
         Crops(chains["validation"], alignments=NoFeatures() if alignments else None),
     ]
-    identity |= {"data": [digest(part) for part in crops], "code": library_hashes("pretraining.folding")}
+    read = [crops[0], aligned or crops[1]]
+    identity |= {"data": [digest(part) for part in read], "code": library_hashes("pretraining.folding")}
     last = resume_point(state, identity)
     place(model, device(), half_stem=False)
     fuse(model)

@@ -83,12 +83,6 @@ def keep_panels(axes: np.ndarray, used: int) -> list[Axes]:
     return lowest
 
 
-def colour_key(axes: Axes, entries: dict[str, str], x: float, y: float, step: float = 0.075, **options) -> None:
-    """Coloured words inside the axes instead of a legend box; (x, y) of the first line in axes fractions."""
-    for index, (label, colour) in enumerate(entries.items()):
-        axes.text(x, y - index * step, label, color=colour, transform=axes.transAxes, va="center", **options)
-
-
 def row_key(axes: Axes, entries: dict[str, str]) -> None:
     """Coloured words in a row just above the axes."""
     place = {"xy": (0, 1), "xycoords": "axes fraction", "xytext": (0, 2)}
