@@ -15,9 +15,10 @@ from hardfold.folding.alignment import AlignmentAdapter
 from hardfold.folding.model import build_model, load_model, save_model, tiny_config
 from hardfold.folding.module import HISTORY, ChainSet, Crops, FoldingModule, validate
 from hardfold.pretraining.features import NoFeatures, PackedFeatures
-from hardfold.pretraining.folding import PretrainingModule, plan_stage, stage_at, train_folding_model
+from hardfold.pretraining.folding import PretrainingModule, nearest_training, plan_stage, stage_at, train_folding_model
 from hardfold.pretraining.packing import load_alignments, load_stretches
 from hardfold.pretraining.publish import publish
+from hardfold.structure.chain import Chain
 from hardfold.training import History
 
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"
@@ -53,7 +54,17 @@ def test_model_is_trained_on_the_frozen_stem_and_loads(data, tmp_path, settings)
     training = json.loads((tmp_path / "run/training.json").read_text())
     assert training["records"] == {"train": 6, "validation": 2}
     assert 0.1 < training["random_walk_tm"] < 0.25
+    assert training["nearest_training_found"] <= 2
     assert training["parameters"]["trainable"] < training["parameters"]["total"]
+
+
+def test_the_nearest_training_chain_is_copied_and_a_lonely_chain_counts_as_zero(data):
+    known = load_stretches(data, "train")
+    id = min(known)
+    lonely = Chain.from_atoms("lonely", "W" * 40, np.full((40, 5, 3), 1.0, np.float32) * np.arange(40)[:, None, None])
+    found = nearest_training(ChainSet({"copy": known[id], "lonely": lonely}), ChainSet(known), threads=1)
+    assert found["nearest_training_found"] == 1
+    assert found["nearest_training_tm"] == pytest.approx(0.5, abs=0.01)
 
 
 class Killed(Exception):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hardfold import backbones, scoring
+from hardfold import backbones, mmseqs, scoring
 from hardfold.folding.adapters import save_alignment
 from hardfold.folding.alignment import NAME, AlignmentAdapter
 from hardfold.folding.finetune import digest
@@ -22,6 +22,7 @@ from hardfold.folding.model import (
     save_model,
 )
 from hardfold.folding.module import HISTORY, VALIDATION, ChainSet, Crops, FoldingModule, plan_steps
+from hardfold.folding.nearest import copy_structure
 from hardfold.jobs import library_hashes
 from hardfold.pretraining.features import NoFeatures, PackedFeatures
 from hardfold.pretraining.packing import load_stretches
@@ -32,6 +33,7 @@ from hardfold.training import History, count_parameters, device, load_trained_st
 # What fine-tuning lets its users choose.
 FIXED = {"schedule": "cosine", "accumulate_batches": 1, "patience": 0}
 WALKS = 10
+NEAREST_EVALUE = 10_000  # anything like it was left out of the training data
 ALIGNED = tuple(f"{column}_aligned" for column in ("validation_loss", "validation_tm", "validation_lddt"))
 
 
@@ -202,6 +204,7 @@ def train_folding_model(
         "records": {group: len(members.ids) for group, members in chains.items()},
         **{column: float(last_row[column]) for column in measured},
         "random_walk_tm": random_walk_tm(crops[1], seed),
+        **nearest_training(chains["validation"], chains["train"], threads),
         "residues": module.residues,
         "seconds": sum(module.seconds.values()),
         **module.seconds,
@@ -221,6 +224,24 @@ def random_walk_tm(whole: Crops, seed: int) -> float:
         walks = scoring.random_walks(len(native), WALKS, generator)
         scores.append(np.mean([scoring.tm_score(walk, native) for walk in walks]))
     return float(np.mean(scores))
+
+
+def nearest_training(held_out: ChainSet, train: ChainSet, threads: int) -> dict[str, float]:
+    """What copying gives: nearest_training_found, the number of held-out chains that MMseqs2 (-s 7.5) finds a training
+    chain for at any e-value up to NEAREST_EVALUE, and nearest_training_tm, the mean TM-score over all of them of the
+    structure with the lowest e-value, copied by `copy_structure`; 0 for a chain without one.
+    """
+    sequences = [{id: chains[id].sequence for id in chains.ids} for chains in (held_out, train)]
+    hits = mmseqs.search(*sequences, "-e", NEAREST_EVALUE, threads=threads)
+    nearest = hits.sort_values("evalue", kind="stable").drop_duplicates("query").set_index("query")["subject"]
+    scores = []
+    for id in held_out.ids:
+        chain, copied = held_out[id], np.full_like(held_out[id].coordinates, np.nan)
+        if id in nearest:
+            template = train[nearest[id]]
+            copied = copy_structure(chain.sequence, template.sequence, template.coordinates)
+        scores.append(scoring.score(copied[:, CA], chain.coordinates[:, CA])["tm"])
+    return {"nearest_training_found": len(nearest), "nearest_training_tm": float(np.mean(scores))}
 
 
 def build_on_stem(stem: Path, trunk: Mapping, confidence_width: int):

@@ -106,8 +106,13 @@ def _data(training) -> str:
 
 def _result(training) -> str:
     if training["settings"]["kind"] == "folding":
-        floor, chains = training["random_walk_tm"], training["records"]["validation"]
-        lines = [f"On {chains} chains (random compact walks: mean TM-score {floor:.3f}):", ""]
+        found = training["nearest_training_found"]
+        lines = [
+            f"On {training['records']['validation']} chains. Mean TM-score of random compact walks: "
+            f"{training['random_walk_tm']:.3f}; of the nearest training chain's structure, copied where a search finds "
+            f"one ({found} chains), 0 elsewhere: {training['nearest_training_tm']:.3f}.",
+            "",
+        ]
         rows = [
             {"folded from": what, "TM-score": f"{training[f'validation_tm{part}']:.3f}"}
             | {"lDDT-CA": f"{training[f'validation_lddt{part}']:.3f}"}
