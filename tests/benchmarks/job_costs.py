@@ -138,10 +138,9 @@ def _job(job, is_local, needs):
 
 
 def measured_size(results: Path) -> Size:
-    kept = {path.stem: 0 for path in Path(results, "structures/shards").glob("*.tsv")}
-    for shard in kept:
-        rows = read_rows(results / f"structures/shards/{shard}.tsv")
-        kept[shard] = sum(row["status"] == "kept" for row in rows)
+    kept = {}
+    for path in Path(results, "structures/shards").glob("*/*.tsv"):
+        kept[f"{path.parent.name}/{path.stem}"] = sum(row["status"] == "kept" for row in read_rows(path))
     rows = read_rows(results / "splits/assignment.tsv")
     splits = {split: sum(row["split"] == split for row in rows) for split in ("train", *HELD_OUT)}
     return Size(kept, splits)

@@ -68,14 +68,14 @@ def read_costs():
 def start_seconds(folder, own):
     """Processor seconds of one Snakemake that reads the Snakefile and the lists for one job."""
     command = [sys.executable, "-m", "snakemake", "-n", "-q", "all", "--cores", 1, "--snakefile", ROOT / "Snakefile"]
-    command += ["--directory", folder, "--configfile", own, "--", "results/structures/raw/chains0000.tsv"]
+    command += ["--directory", folder, "--configfile", own, "--", "results/structures/raw/chains00/chains0000.tsv"]
     return min(run_child(*command)["cpu"] for _ in range(2))
 
 
 def planned_size(jobs, count):
     targets = len(read_rows(ROOT / "config/casp/targets.tsv"))
     shards = sorted({job.wildcards["shard"] for job in jobs if "shard" in job.wildcards})
-    sizes = dict.fromkeys(shards, OWN["shard_size"]) | {"targets0000": targets}
+    sizes = dict.fromkeys(shards, OWN["shard_size"]) | {"targets00/targets0000": targets}
     splits = {split: round(share * count) for split, share in FRACTIONS.items()}
     return Size(sizes, splits | {"target": targets})
 

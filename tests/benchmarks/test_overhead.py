@@ -66,10 +66,10 @@ def own(pdb_files, tmp_path, monkeypatch):
 
 
 def test_overhead_of_jobs(own):
-    shards = [f"results/dataset/shards/chains{number:04d}.h5" for number in range(CHAINS // SHARD)]
+    shards = [f"results/dataset/shards/chains00/chains{number:04d}.h5" for number in range(CHAINS // SHARD)]
     snakemake = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--configfile", own]
     snakemake += ["--quiet", "all", "--cores", 1]
-    of_one = [*snakemake, "--dry-run", "--", "results/structures/raw/chains0000.tsv"]
+    of_one = [*snakemake, "--dry-run", "--", "results/structures/raw/chains00/chains0000.tsv"]
     start = min(run_child(*of_one)["cpu"] for _ in range(3))
     total = run_child(*snakemake, "--", *shards)["cpu"]
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text()) | {"shard_size": SHARD}

@@ -35,8 +35,8 @@ def tree(tmp_path):
     """Two built shards and an assignment below results/, as the workflow lays them out."""
     results = tmp_path / "results"
     (results / "splits").mkdir(parents=True)
-    chains = {"chains0000": [make_chain("1abc_A", "GACDE"), make_chain("2abc_A", "ACW")]}
-    chains["targets0000"] = [make_chain("T1", "GAK")]
+    chains = {"chains00/chains0000": [make_chain("1abc_A", "GACDE"), make_chain("2abc_A", "ACW")]}
+    chains["targets00/targets0000"] = [make_chain("T1", "GAK")]
     for shard, members in chains.items():
         save_chains(results / f"structures/shards/{shard}.h5", members)
         folder = results / f"alignments/{shard}"
@@ -62,14 +62,14 @@ def write_assignment(results, splits):
 
 
 def join(results):
-    shards = sorted((results / "dataset/shards").iterdir())
+    shards = sorted((results / "dataset/shards").glob("*/*.h5"))
     outputs = {split: results / f"dataset/{split}.h5" for split in ("train", "validation", "target")}
     dataset.join(shards, results / "splits/assignment.tsv", outputs, SETTINGS)
     return outputs
 
 
 def test_shard_holds_the_contract_s_arrays(tree):
-    with h5py.File(tree / "dataset/shards/chains0000.h5") as file:
+    with h5py.File(tree / "dataset/shards/chains00/chains0000.h5") as file:
         group = file["chains/1abc_A"]
         kinds = {name: (array.shape, str(array.dtype)) for name, array in group.items() if array.shape}
         assert kinds == {
@@ -85,7 +85,7 @@ def test_shard_holds_the_contract_s_arrays(tree):
 
 
 def test_definitions_name_all_that_a_chain_holds(tree):
-    with h5py.File(tree / "dataset/shards/chains0000.h5") as file:
+    with h5py.File(tree / "dataset/shards/chains00/chains0000.h5") as file:
         assert set(file["chains/1abc_A"]) == set(dataset.DEFINITIONS) == set(json.loads(file.attrs["definitions"]))
         described = dataset.DEFINITIONS["msa"] + dataset.DEFINITIONS["coordinates"]
         attributes = {name for array in file["chains/1abc_A"].values() for name in array.attrs}
@@ -93,7 +93,7 @@ def test_definitions_name_all_that_a_chain_holds(tree):
 
 
 def test_record_has_the_values_counted_by_hand(tree):
-    record = Dataset(tree / "dataset/shards/chains0000.h5")["1abc_A"]
+    record = Dataset(tree / "dataset/shards/chains00/chains0000.h5")["1abc_A"]
     # CB lie at (4 i, 0, 1); the first residue is Gly, whose CA at the origin stands for it.
     assert record.distance_map[1, :4] == pytest.approx([np.sqrt(17), 0, 4, 8], abs=2e-3)
     assert record.contact_map.tolist() == [
@@ -116,7 +116,7 @@ def test_join_links_each_chain_to_its_split(tree):
     assert ids == {"train": ["1abc_A"], "validation": [], "target": ["T1"]}
     assert [record.sequence for record in Dataset(outputs["target"])] == ["GAK"]
     with h5py.File(outputs["train"]) as file:
-        assert file["chains"].get("1abc_A", getlink=True).filename == "shards/chains0000.h5"
+        assert file["chains"].get("1abc_A", getlink=True).filename == "shards/chains00/chains0000.h5"
         assert file["chains/1abc_A/mask"].shape == (5,)
         assert file.attrs["format_version"] == dataset.FORMAT_VERSION
         assert json.loads(file.attrs["definitions"]) == dataset.DEFINITIONS
@@ -130,9 +130,9 @@ def test_joined_files_move_with_their_shards(tree, tmp_path, monkeypatch):
 
 
 def test_files_repeat_bit_for_bit(tree):
-    files = [tree / "dataset/shards/chains0000.h5", join(tree)["train"]]
+    files = [tree / "dataset/shards/chains00/chains0000.h5", join(tree)["train"]]
     before = [file.read_bytes() for file in files]
-    build(tree, "chains0000")
+    build(tree, "chains00/chains0000")
     join(tree)
     assert [file.read_bytes() for file in files] == before
 
@@ -142,11 +142,11 @@ def test_hashes_follow_the_sources_and_the_settings(tree):
         with h5py.File(file) as handle:
             return json.loads(handle.attrs["source_hashes"]), handle.attrs["config_hash"]
 
-    shard, joined = tree / "dataset/shards/chains0000.h5", join(tree)["train"]
+    shard, joined = tree / "dataset/shards/chains00/chains0000.h5", join(tree)["train"]
     before = hashes(shard), hashes(joined)
-    with open(tree / "alignments/chains0000/2abc_A.a3m", "a") as handle:
+    with open(tree / "alignments/chains00/chains0000/2abc_A.a3m", "a") as handle:
         handle.write(">more\nACW\n")
-    build(tree, "chains0000")
+    build(tree, "chains00/chains0000")
     join(tree)
     assert hashes(shard)[0]["structures"] == before[0][0]["structures"]
     assert hashes(shard)[0]["alignments"] != before[0][0]["alignments"]
@@ -169,35 +169,36 @@ def test_join_refuses_an_assignment_that_does_not_fit(tree, splits, fault):
 
 
 def test_shard_refuses_a_missing_or_foreign_alignment(tree):
-    path = tree / "alignments/chains0000/2abc_A.a3m"
+    path = tree / "alignments/chains00/chains0000/2abc_A.a3m"
     path.write_text(">other\nACY\n")
     with pytest.raises(AlignmentError):
-        build(tree, "chains0000")
+        build(tree, "chains00/chains0000")
     path.unlink()
     with pytest.raises(DatasetError, match=r"2abc_A: its alignment .* is missing"):
-        build(tree, "chains0000")
-    assert sorted(os.listdir(tree / "dataset/shards")) == ["chains0000.h5", "targets0000.h5"]
+        build(tree, "chains00/chains0000")
+    assert os.listdir(tree / "dataset/shards/chains00") == ["chains0000.h5"]
 
 
 def test_lost_shard_and_unknown_id_are_told_apart(tree):
     path = join(tree)["target"]
     with pytest.raises(KeyError):
         Dataset(path)["9abc_A"]
-    (tree / "dataset/shards/targets0000.h5").unlink()
-    with pytest.raises(HDF5Error, match=r"shards/targets0000\.h5: no such file"):
+    (tree / "dataset/shards/targets00/targets0000.h5").unlink()
+    with pytest.raises(HDF5Error, match=r"shards/targets00/targets0000\.h5: no such file"):
         Dataset(path)["T1"]
-    save_chains(tree / "dataset/shards/targets0000.h5", [])
+    save_chains(tree / "dataset/shards/targets00/targets0000.h5", [])
     with pytest.raises(DatasetError, match=r"T1 is linked to .*targets0000\.h5, which does not hold it"):
         Dataset(path)["T1"]
     with pytest.raises(DatasetError, match=r"targets0000\.h5: not a hardfold data set"):
-        Dataset(tree / "dataset/shards/targets0000.h5")
+        Dataset(tree / "dataset/shards/targets00/targets0000.h5")
 
 
 @pytest.mark.parametrize("selection", ["top", "diverse"])
 def test_rows_are_stored_in_the_order_of_choice(tree, selection):
     rows = ["GACDE", "GACDE", "GACD-", "WWWWW"]
-    (tree / "alignments/chains0000/1abc_A.a3m").write_text("".join(f">{i}\n{row}\n" for i, row in enumerate(rows)))
-    with h5py.File(build(tree, "chains0000", selection)) as file:
+    text = "".join(f">{i}\n{row}\n" for i, row in enumerate(rows))
+    (tree / "alignments/chains00/chains0000/1abc_A.a3m").write_text(text)
+    with h5py.File(build(tree, "chains00/chains0000", selection)) as file:
         msa = file["chains/1abc_A/msa"]
         letters = np.array([list(row.encode()) for row in rows], np.uint8)
         assert np.array_equal(msa[()], letters[choose_rows(letters, 2, selection)])
@@ -207,7 +208,7 @@ def test_rows_are_stored_in_the_order_of_choice(tree, selection):
 
 
 def test_a_crop_is_the_part_of_the_whole(tree):
-    chains = Dataset(tree / "dataset/shards/chains0000.h5")
+    chains = Dataset(tree / "dataset/shards/chains00/chains0000.h5")
     whole, crop = chains["1abc_A"], chains.read("1abc_A", slice(1, 4), rows=1)
     assert crop.sequence == whole.sequence[1:4] and np.array_equal(crop.msa, whole.msa[:1, 1:4])
     for name in ("contact_map", "distance_map"):
@@ -305,7 +306,7 @@ dataset.build_shard(*sys.argv[1:], max_rows=2, selection="top")
 
 def test_a_killed_writer_leaves_nothing_under_the_final_name(tree):
     output = tree / "dataset/shards/new.h5"
-    arguments = [tree / "structures/shards/chains0000.h5", tree / "alignments/chains0000", output]
+    arguments = [tree / "structures/shards/chains00/chains0000.h5", tree / "alignments/chains00/chains0000", output]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     run = subprocess.run([sys.executable, "-c", KILLED_WRITER, *arguments], env=environment)
     assert run.returncode == -signal.SIGKILL
@@ -316,7 +317,7 @@ def test_a_killed_writer_leaves_nothing_under_the_final_name(tree):
 
 @pytest.mark.parametrize("kept", [0.0, 0.1, 0.5, 0.9, 0.999])
 def test_a_truncated_shard_is_refused(tree, kept):
-    joined, shard = join(tree)["train"], tree / "dataset/shards/chains0000.h5"
+    joined, shard = join(tree)["train"], tree / "dataset/shards/chains00/chains0000.h5"
     os.truncate(shard, int(shard.stat().st_size * kept))
     for read in (lambda: Dataset(shard), lambda: Dataset(joined)["1abc_A"], lambda: join(tree)):
         with pytest.raises(HDF5Error, match=r"chains0000\.h5: not a readable HDF5 file"):
@@ -324,7 +325,7 @@ def test_a_truncated_shard_is_refused(tree, kept):
 
 
 def test_damaged_arrays_name_their_chain(tree):
-    shard = tree / "dataset/shards/chains0000.h5"
+    shard = tree / "dataset/shards/chains00/chains0000.h5"
     with h5py.File(shard) as file:
         chunk = file["chains/2abc_A/distance_map"].id.get_chunk_info(0)
     with open(shard, "r+b") as handle:
@@ -336,14 +337,14 @@ def test_damaged_arrays_name_their_chain(tree):
 
 
 def test_a_shard_without_chains_is_written_and_joined(tree):
-    save_chains(tree / "structures/shards/chains0001.h5", [])
-    (tree / "alignments/chains0001").mkdir()
-    assert Dataset(build(tree, "chains0001")).ids == []
+    save_chains(tree / "structures/shards/chains00/chains0001.h5", [])
+    (tree / "alignments/chains00/chains0001").mkdir()
+    assert Dataset(build(tree, "chains00/chains0001")).ids == []
     assert Dataset(join(tree)["train"]).ids == ["1abc_A"]
 
 
 def test_join_refuses_a_chain_that_stands_twice(tree):
-    shards = tree / "dataset/shards"
+    shards = tree / "dataset/shards/chains00"
     shutil.copy(shards / "chains0000.h5", shards / "chains0001.h5")
     with pytest.raises(DatasetError, match=r"1abc_A and 1 more stand in both .*chains0000\.h5 and .*chains0001\.h5"):
         join(tree)

@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
@@ -21,9 +22,15 @@ def test_the_quality_control_in_a_line(tmp_path):
 def test_shards_hold_every_id_once_in_order():
     ids = [f"c{i:03d}" for i in range(23)]
     shards = jobs.shards(ids, 10, "chains")
-    assert list(shards) == ["chains0000", "chains0001", "chains0002"]
+    assert list(shards) == ["chains00/chains0000", "chains00/chains0001", "chains00/chains0002"]
     assert [id for shard in shards.values() for id in shard] == ids
     assert max(map(len, shards.values())) == 10
+
+
+def test_a_folder_holds_a_hundred_shards():
+    names = list(jobs.shards([str(i) for i in range(100_000)], 100, "chains"))
+    assert names[0] == "chains00/chains0000" and names[-1] == "chains09/chains0999"
+    assert set(Counter(name.split("/")[0] for name in names).values()) == {100}
 
 
 def test_library_hash_follows_the_content_alone(tmp_path, monkeypatch):

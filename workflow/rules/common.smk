@@ -51,7 +51,7 @@ FINETUNINGS = finetuning_runs(config["folding"])
 
 wildcard_constraints:
     # Not the list of names: a thousand of them in every pattern cost a fifth of the dry run of 100,000 chains.
-    shard=r"(chains|targets)\d+",
+    shard=r"(chains|targets)\d+/(chains|targets)\d+",
     experiment="|".join(EXPERIMENTS),
     baseline="|".join(BASELINE_ENTRIES),
     predictor="|".join([*EXPERIMENTS, *BASELINE_ENTRIES]),

@@ -21,14 +21,16 @@ DATABASE_FILES = {
     "jackhmmer": ("",),  # a FASTA file
     "given": (),
 }
+FOLDER = 100  # shards: file systems and people dislike thousands of files in one
 LIBRARY = Path(__file__).parent
 _IMPORT = re.compile(rf"^[ \t]*from {LIBRARY.name}((?:\.\w+)*) import (\([^)]*\)|[^#\n]*)", re.MULTILINE)
 _CLAIMS = []  # locks of this process's GPUs
 
 
 def shards(ids: list[str], size: int, prefix: str) -> dict[str, list[str]]:
-    """Shard name -> ids, in order, `size` a shard."""
-    return {f"{prefix}{start // size:04d}": ids[start : start + size] for start in range(0, len(ids), size)}
+    """Shard name -> ids, in order, `size` a shard. A name is a path of two parts, FOLDER names share the first."""
+    starts = dict(enumerate(range(0, len(ids), size)))
+    return {f"{prefix}{n // FOLDER:02d}/{prefix}{n:04d}": ids[start : start + size] for n, start in starts.items()}
 
 
 def library_hashes(*modules: str) -> dict[str, str]:
