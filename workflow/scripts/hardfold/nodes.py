@@ -43,7 +43,8 @@ def launch(nodes: int, ranks: int, work: Callable, **arguments) -> None:
     paths = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}  # what this process imports from, they can, too
     done = subprocess.run(words, input=text, text=True, stdout=sys.stderr, stderr=sys.stderr, env=paths)
     if done.returncode:
-        raise RankError("; ".join([f"srun ended with {done.returncode}", *first_fault(store)]))
+        ended = f"srun, whose words are in the log, ended with {done.returncode}"
+        raise RankError("; ".join([ended, *first_fault(store)]))
 
 
 def _run() -> None:
