@@ -15,13 +15,16 @@ pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="the two machi
 WORK = """
 import logging, os, signal, time
 from pathlib import Path
-from hardfold.distributed import from_rank_zero, local_ranks, rank, ranks, summed
+from hardfold.distributed import from_rank_zero, rank, ranks, summed
+from hardfold.trainer import build_trainer
 
 def tell(folder):
     heard = from_rank_zero(lambda: rank())
     logging.info("told by %d", rank())
-    text = f"{summed([rank()])} {heard} {ranks()} {local_ranks()} {os.environ['NODE_RANK']} {os.environ['LOCAL_RANK']}"
-    Path(folder, str(rank())).write_text(text)
+    trainer = build_trainer(max_epochs=1)
+    place = f"{trainer.global_rank} {trainer.node_rank} {trainer.local_rank}"
+    place += f" of {trainer.num_nodes}x{trainer.num_devices}"
+    Path(folder, str(rank())).write_text(f"{summed([rank()])} {heard} {ranks()} {place}")
 
 def fail(folder, how):
     Path(folder, f"{rank()}.pid").write_text(str(os.getpid()))
@@ -54,8 +57,9 @@ def test_one_node_is_this_process():
 
 def test_ranks_are_shared_among_nodes_in_order_and_rank_zero_alone_logs(two_nodes, work, tmp_path, capfd):
     launch(2, 4, work.tell, folder=tmp_path)
-    places = ["0 0", "0 1", "1 0", "1 1"]
-    assert [(tmp_path / str(r)).read_text() for r in range(4)] == [f"[6.0] 0 4 2 {place}" for place in places]
+    # To Lightning, too: rank, node and the place on it.
+    places = ["0 0 0", "1 0 1", "2 1 0", "3 1 1"]
+    assert [(tmp_path / str(r)).read_text() for r in range(4)] == [f"[6.0] 0 4 {place} of 2x2" for place in places]
     log = capfd.readouterr().err
     assert log.count(" INFO told by 0") == 1 and "told by 1" not in log
 
