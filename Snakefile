@@ -1,4 +1,5 @@
 # hardfold: from PDB entries to a report on contact and folding predictors. `snakemake --cores all` makes all of it.
+import os
 import sys
 from pathlib import Path
 
@@ -46,6 +47,17 @@ include: "workflow/rules/pretraining.smk"
 
 
 onstart:
+    over_nodes = any(
+        job.resources.get("nodes")
+        for job in workflow.dag.needrun_jobs()
+        if job.rule.name == "train_experiment"
+    )
+    if over_nodes and not (
+        workflow.executor_plugin.name == SLURM or "SLURM_JOB_ID" in os.environ
+    ):
+        raise WorkflowError(
+            "nodes: a training on several needs --profile profiles/slurm, or a run inside a job of Slurm that has them"
+        )
     try:
         # In the place of Snakemake's own lock (nolock in profiles/default), which would outlive a killed run.
         workflow.run_lock = take_over(

@@ -1,4 +1,4 @@
-"""A one-node Slurm of the tests' own (start.sh, stop.sh), and a tiny run that went through it undisturbed."""
+"""A Slurm of the tests' own (start.sh, stop.sh), and a tiny run that went through it undisturbed."""
 
 import subprocess
 from pathlib import Path
@@ -12,7 +12,7 @@ HERE = Path(__file__).parent
 
 @pytest.fixture(scope="module")
 def cluster(request, tmp_path_factory):
-    """The folder of a Slurm that is up; a module may ask for accounting by its variable CLUSTER."""
+    """The folder of a Slurm that is up; a module may ask for accounting or two nodes by its variable CLUSTER."""
     folder = tmp_path_factory.mktemp("slurm")
     words = ["bash", HERE / "start.sh", folder, *getattr(request.module, "CLUSTER", [])]
     started = subprocess.run(words, capture_output=True, text=True, timeout=600)

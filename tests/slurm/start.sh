@@ -1,11 +1,20 @@
 #!/usr/bin/env bash
-# Start a one-node Slurm on loopback with two fake GPUs: start.sh FOLDER [--accounting]. All state is in FOLDER, all
-# daemons are its own, /etc/slurm links to its configuration. Needs root; installs what is missing with apt-get (Debian,
-# Ubuntu). Ends with 77 and the reason where it cannot run: no root, no apt-get, or a Slurm of the machine's own.
+# Start a Slurm on loopback, of one node or two with two fake GPUs each: start.sh FOLDER [--accounting] [--two-nodes].
+# All state is in FOLDER, all daemons are its own (several slurmd on a machine, as Debian's build allows), /etc/slurm links
+# to its configuration. Needs root; installs what is missing with apt-get (Debian, Ubuntu). Ends with 77 and the reason where
+# it cannot run: no root, no apt-get, or a Slurm of the machine's own.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 folder=$(mkdir -p "${1:?folder}" && cd "$1" && pwd)
-accounting=${2:-}
+shift
+accounting="" nodes=1
+for option; do
+    case $option in
+        --accounting) accounting=$option ;;
+        --two-nodes) nodes=2 ;;
+        *) echo "unknown option $option" >&2; exit 2 ;;
+    esac
+done
 export PATH=$PATH:/usr/sbin
 # More than the machine has: how many jobs run at once is Snakemake's --jobs.
 cpus=8 memory=64000 port=26817
@@ -32,7 +41,7 @@ if [ -e /etc/slurm/slurm.conf ]; then
     bash "$here/stop.sh" "$other"
 fi
 
-mkdir -p "$folder"/{etc,pids,log,ctld,slurmd,munge,dev} /etc/slurm
+mkdir -p "$folder"/{etc,pids,log,ctld,munge,dev} /etc/slurm
 chmod 755 "$folder" "$folder/munge" "$folder/log"
 # Slurm wants character devices: these are /dev/null twice more.
 for gpu in 0 1; do [ -e "$folder/dev/gpu$gpu" ] || mknod "$folder/dev/gpu$gpu" c 1 3; done
@@ -52,18 +61,17 @@ cat >"$folder/etc/slurm.conf" <<CONF
 ClusterName=hardfold
 SlurmctldHost=$(hostname)(127.0.0.1)
 SlurmctldPort=$port
-SlurmdPort=$((port + 1))
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
 CredType=cred/munge
 AuthInfo=socket=$folder/munge/munge.sock
 StateSaveLocation=$folder/ctld
-SlurmdSpoolDir=$folder/slurmd
+SlurmdSpoolDir=$folder/slurmd.%n
 SlurmctldPidFile=$folder/pids/slurmctld.pid
-SlurmdPidFile=$folder/pids/slurmd.pid
+SlurmdPidFile=$folder/pids/slurmd.%n.pid
 SlurmctldLogFile=$folder/log/slurmctld.log
-SlurmdLogFile=$folder/log/slurmd.log
+SlurmdLogFile=$folder/log/slurmd.%n.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SwitchType=switch/none
@@ -84,13 +92,16 @@ JobCompType=jobcomp/none
 $storage
 SlurmdParameters=config_overrides
 GresTypes=gpu
-NodeName=node1 NodeHostname=$(hostname) NodeAddr=127.0.0.1 CPUs=$cpus RealMemory=$memory Gres=gpu:fake:2 State=UNKNOWN
-PartitionName=cpu Nodes=node1 Default=YES MaxTime=2880 State=UP
-PartitionName=gpu Nodes=node1 MaxTime=2880 State=UP
+PartitionName=cpu Nodes=ALL Default=YES MaxTime=2880 State=UP
+PartitionName=gpu Nodes=ALL MaxTime=2880 State=UP
 CONF
+node="NodeHostname=$(hostname) NodeAddr=127.0.0.1 CPUs=$cpus RealMemory=$memory Gres=gpu:fake:2 State=UNKNOWN"
+for number in $(seq $nodes); do
+    echo "NodeName=node$number Port=$((port + 10 + number)) $node" >>"$folder/etc/slurm.conf"
+done
 cat >"$folder/etc/gres.conf" <<CONF
 AutoDetect=off
-NodeName=node1 Name=gpu Type=fake File=$folder/dev/gpu[0-1]
+Name=gpu Type=fake File=$folder/dev/gpu[0-1]
 CONF
 cat >"$folder/etc/cgroup.conf" <<CONF
 CgroupPlugin=cgroup/v1
@@ -148,5 +159,5 @@ CONF
 fi
 slurmctld
 wait_for 60 sh -c "scontrol ping | grep -q UP"
-slurmd
-wait_for 60 sh -c "sinfo --noheader --Node --format=%T | grep -qE 'idle|mixed|allocated'"
+for number in $(seq $nodes); do slurmd -N "node$number"; done
+wait_for 60 sh -c "test \$(sinfo --noheader --Node --partition=cpu --format=%T | grep -cE 'idle|mixed|allocated') = $nodes"

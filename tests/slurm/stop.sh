@@ -8,8 +8,9 @@ if alive "$(cat "$folder/pids/slurmctld.pid" 2>/dev/null)"; then
     # Without slurmd a job's processes would go on.
     for _ in $(seq 100); do [ -n "$(squeue --noheader)" ] || break; sleep 0.2; done
 fi
-for daemon in slurmd slurmctld slurmdbd mariadbd munged; do
-    pid=$(cat "$folder/pids/$daemon.pid" 2>/dev/null) || continue
+for file in "$folder"/pids/{slurmd.*,slurmctld,slurmdbd,mariadbd,munged}.pid; do
+    pid=$(cat "$file" 2>/dev/null) || continue
+    daemon=$(basename "$file") daemon=${daemon%%.*}
     # A process of that name: the number may be another's by now.
     case $(cat "/proc/$pid/comm" 2>/dev/null) in $daemon | $daemon-wlm) ;; *) continue ;; esac
     kill "$pid"

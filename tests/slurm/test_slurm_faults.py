@@ -50,11 +50,11 @@ def test_a_cancelled_job_comes_back(run, undisturbed):
 
 def test_slurmd_stops_and_starts_again(cluster, run, undisturbed):
     run.start().wait_until_running("train_experiment")
-    daemon = pid(cluster, "slurmd")
+    daemon = pid(cluster, "slurmd.node1")
     subprocess.run(["kill", str(daemon)], check=True)
     wait_for(lambda: is_gone(daemon), "slurmd has ended")
     time.sleep(10)
-    subprocess.run(["slurmd"], check=True)
+    subprocess.run(["slurmd", "-N", "node1"], check=True)
     run.finish()
     assert run.results() == undisturbed.results()
     run.record("slurmd away for 10 s", "its jobs went on; equal")

@@ -6,6 +6,7 @@ import socket
 import struct
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -125,3 +126,10 @@ def kill_in_step():
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
 
     return kill
+
+
+@pytest.fixture
+def two_nodes(monkeypatch):
+    """As in a job of Slurm with as many machines as a step asks for; all are this one."""
+    monkeypatch.setenv("SLURM_JOB_ID", "1")
+    monkeypatch.setenv("PATH", str(Path(__file__).with_name("two_nodes")), prepend=os.pathsep)

@@ -162,6 +162,9 @@ def test_experiments_that_differ_only_in_an_option_switched_off_are_equal(config
         ({"num_workers": -1}, "num_workers: -1 is less than the minimum"),
         ({"devices": 0}, "devices: 0 is less than the minimum"),
         ({"devices": 9}, "devices: above batch_size"),
+        ({"nodes": 0}, "nodes: 0 is less than the minimum"),
+        ({"devices": 3, "nodes": 2}, "nodes: 2 cannot share 3 devices evenly"),
+        ({"nodes": 2}, "nodes: 2 cannot share 1 devices evenly"),
         ({"devices": 2, "overfit_one_batch": True}, "devices: overfit_one_batch trains on one"),
         ({"lora_rank_msa": -1}, "lora_rank_msa: -1 is less than the minimum"),
     ],
@@ -188,6 +191,7 @@ def test_chains_that_the_alignment_model_cannot_read_whole_are_refused(config):
     [
         ({}, {"num_workers": 2}, True),
         ({}, {"devices": 2}, True),
+        ({}, {"devices": 2, "nodes": 2}, True),
         ({}, {"val_batch_size": 2}, True),
         ({}, {"lora_alpha": 2}, True),
         ({"lora_rank_esm2": 4}, {"lora_alpha": 2}, False),

@@ -8,6 +8,7 @@ from hardfold.job_inputs import (
     baseline_inputs,
     finetuning_chains,
     prediction_adapters,
+    training_resources,
     training_threads,
 )
 
@@ -55,4 +56,9 @@ def test_what_a_baseline_reads_beside_the_data_set():
 
 
 def test_a_training_has_a_thread_a_device_and_one_a_worker():
-    assert training_threads({"devices": 2, "num_workers": 3}) == 8
+    assert training_threads({"devices": 2, "num_workers": 3, "nodes": 1}) == 8
+    assert training_threads({"devices": 4, "num_workers": 3, "nodes": 2}) == 8  # on each node
+
+
+def test_a_training_on_one_node_asks_for_gpus_alone():
+    assert training_resources({"devices": 2, "nodes": 1}) == {"gpu": 2}

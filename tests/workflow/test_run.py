@@ -199,12 +199,30 @@ with SnakemakeApi(OutputSettings(quiet={"all"})) as api:
 """
 
 
-def test_a_training_asks_for_what_its_devices_need(folder):
-    change = {"experiments": {"runs": {"exp4": {"devices": 2, "num_workers": 1}}}}
+ON_NODES = {"nodes", "tasks", "mpi", "gres", "tasks_per_gpu"}
+
+
+@pytest.mark.parametrize(
+    ("options", "asked"),
+    [
+        ({"devices": 2}, {"gpu": 2}),
+        ({"devices": 4, "nodes": 2}, {"nodes": 2, "tasks": 2, "mpi": "srun", "gres": "gpu:2", "tasks_per_gpu": 0}),
+    ],
+)
+def test_a_training_asks_for_what_its_devices_need_on_each_node(folder, options, asked):
+    change = {"experiments": {"runs": {"exp4": {**options, "num_workers": 1}}}}
     (folder / "change.yaml").write_text(yaml.safe_dump(change))
     words = [sys.executable, "-c", RESOURCES, ROOT / "Snakefile", folder, "results/experiments/exp4/model.safetensors"]
     job = json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
-    assert {key: job[key] for key in ("threads", "gpu", "mem_mb")} == {"threads": 4, "gpu": 2, "mem_mb": 8000}
+    assert (job["threads"], job["mem_mb"]) == (4, 8000)
+    assert {key: value for key, value in job.items() if key in ON_NODES | {"gpu"}} == asked
+
+
+def test_nodes_without_slurm_are_refused_before_any_job(folder):
+    change = {"experiments": {"runs": {"exp4": {"devices": 2, "nodes": 2}}}}
+    run = snakemake(folder, "results/experiments/exp4/model.safetensors", change=change)
+    assert run.returncode and "nodes: a training on several needs --profile profiles/slurm" in run.stdout + run.stderr
+    assert "rule" not in run.stdout and not (folder / "results/structures").exists()
 
 
 def test_frozen_layers_are_run_once_for_all_experiments(results):

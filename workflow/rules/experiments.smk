@@ -5,8 +5,16 @@ from hardfold.job_inputs import (
     baseline_inputs,
     embedding_files,
     experiment_weights,
+    training_resources,
     training_threads,
 )
+
+
+def training_resource(name):
+    """Resource function of an experiment's training; None where it does not ask for `name`."""
+    return lambda wildcards: training_resources(EXPERIMENTS[wildcards.experiment]).get(
+        name
+    )
 
 
 rule embed_chains:
@@ -85,10 +93,16 @@ rule train_experiment:
     resources:
         mem_mb=lambda wildcards, attempt: (
             EXPERIMENTS[wildcards.experiment]["devices"]
+            // EXPERIMENTS[wildcards.experiment]["nodes"]
             * memory(4000)(wildcards, attempt)
         ),
         runtime=runtime(240),
-        gpu=lambda wildcards: EXPERIMENTS[wildcards.experiment]["devices"],
+        gpu=training_resource("gpu"),
+        nodes=training_resource("nodes"),
+        tasks=training_resource("tasks"),
+        mpi=training_resource("mpi"),
+        gres=training_resource("gres"),
+        tasks_per_gpu=training_resource("tasks_per_gpu"),
     params:
         embeddings="results/embeddings",
         options=lambda wildcards: EXPERIMENTS[wildcards.experiment],

@@ -1,19 +1,21 @@
 from pathlib import Path
 
 from hardfold.contact.train import train_experiment
-from hardfold.distributed import launch
 from hardfold.jobs import claim_gpus, start_log
+from hardfold.nodes import launch
 
 start_log(snakemake.log[0])
-claim_gpus(snakemake.resources.gpu)
-devices = snakemake.params.options["devices"]
+devices, nodes = (snakemake.params.options[name] for name in ("devices", "nodes"))
+if nodes == 1:
+    claim_gpus(snakemake.resources.gpu)
 launch(
+    nodes,
     devices,
     train_experiment,
     experiment=snakemake.wildcards.experiment,
     options=snakemake.params.options,
     seed=snakemake.params.seed,
-    threads=max(1, snakemake.threads // devices - snakemake.params.options["num_workers"]),
+    threads=max(1, snakemake.threads * nodes // devices - snakemake.params.options["num_workers"]),
     train=snakemake.input.train,
     validation=snakemake.input.validation,
     esm2=snakemake.input.esm2,

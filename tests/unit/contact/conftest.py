@@ -58,6 +58,7 @@ OPTIONS = {
     "max_tokens_per_batch": 72,
     "num_workers": 0,
     "devices": 1,
+    "nodes": 1,
     "precision": "32-true",
     "accumulate_batches": 1,
     "gradient_clip": 1.0,

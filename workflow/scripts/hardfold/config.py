@@ -122,6 +122,8 @@ def _reading_faults(options: dict):
         yield "max_tokens_per_batch: below max_length, not one crop fits"
     if options["devices"] > options["batch_size"]:
         yield "devices: above batch_size, so some would never have a chain"
+    if options["devices"] % options["nodes"]:
+        yield f"nodes: {options['nodes']} cannot share {options['devices']} devices evenly"
     if options["devices"] > 1 and options["overfit_one_batch"]:
         yield "devices: overfit_one_batch trains on one"
     if options["use_msa_attention"] and not options["use_msa"]:
@@ -238,7 +240,7 @@ def mirrors(config: dict) -> list[str]:
 
 def effective(options: dict) -> dict:
     """Without the options that another option switches off: two runs equal in the rest are the same run."""
-    unused = {"val_batch_size", "num_workers", "devices", "save_best_k_checkpoints"}  # they decide no result
+    unused = {"val_batch_size", "num_workers", "devices", "nodes", "save_best_k_checkpoints"}  # they decide no result
     unused |= {"positive_weight"} if options["contact_loss_type"] == "focal" else {"focal_gamma", "focal_alpha"}
     if not options["use_contact"]:
         unused |= {"contact_loss_type", "contact_loss_weight", "positive_weight", "focal_gamma", "focal_alpha"}

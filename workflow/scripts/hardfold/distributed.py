@@ -1,20 +1,19 @@
 """Training in several processes of one machine, each on a GPU of its own, or all on the CPU (gloo).
 
-A rank is a process: 0, 1, ... of so many. Rank zero alone writes files and logs.
+A rank is a process: 0, 1, ... of so many. Rank zero alone writes files and logs. Several machines: hardfold.nodes.
 """
 
-import contextlib
 import logging
 import os
 import signal
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import connection, get_context
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import distributed
+from torch.distributed import FileStore, Store
 from torch.multiprocessing import _prctl_pr_set_pdeathsig as die_with_parent
 
 from hardfold.training import device
@@ -51,31 +50,49 @@ def launch(ranks: int, work: Callable, **arguments) -> None:
                 process.kill()
                 process.join()
         if failed:
-            fault = Path(folder, _FAULT)
             killed = [f"rank {r} of {ranks}: {signal.Signals(-code).name}" for r, code in failed.items() if code < 0]
-            raise RankError("; ".join(killed + ([fault.read_text()] if fault.exists() else [])))
+            raise RankError("; ".join(killed + first_fault(_store(folder))))
+
+
+def _store(folder):
+    return FileStore(f"{folder}/store")
 
 
 def _run(r, ranks, folder, work, arguments):
     # Not SIGTERM, which Lightning catches: a rank that waits for another would never hear it.
     die_with_parent(signal.SIGKILL)
-    os.environ["LOCAL_RANK"] = str(r)  # tells Lightning that the processes are there
+    run_rank(0, r, ranks, ranks, _store(folder), work, arguments)
+
+
+def run_rank(
+    node: int, local: int, each: int, ranks: int, store: Store, work: Callable, arguments: Mapping[str, Any]
+) -> None:
+    """Run `work(**arguments)` as the process `local` of `each` on machine `node`, of `ranks` in all.
+
+    store: through it they find each other, and `first_fault` tells what an exception said that ended one.
+    """
+    rank = node * each + local
+    # By these Lightning, and local_ranks, know that the processes are there and which this is.
+    os.environ |= {"NODE_RANK": str(node), "LOCAL_RANK": str(local), "LOCAL_WORLD_SIZE": str(each)}
     try:
         gpus = torch.cuda.device_count()
-        if 0 < gpus < ranks:
-            raise ValueError(f"devices: {ranks}, but there are {gpus} GPUs")
+        if 0 < gpus < each:
+            raise ValueError(f"devices: {each} on this machine, but there are {gpus} GPUs")
         if gpus:
-            torch.cuda.set_device(r)
-        if r:
+            torch.cuda.set_device(local)
+        if rank:
             logging.getLogger().setLevel(logging.ERROR)
-        store = f"file://{folder}/store"
-        distributed.init_process_group("nccl" if gpus else "gloo", init_method=store, rank=r, world_size=ranks)
+        distributed.init_process_group("nccl" if gpus else "gloo", store=store, rank=rank, world_size=ranks)
         work(**arguments)
     except BaseException as fault:
         # The first counts: the others fail because this one is gone.
-        with contextlib.suppress(FileExistsError), open(Path(folder, _FAULT), "x") as handle:
-            handle.write(f"rank {r} of {ranks}: {type(fault).__name__}: {fault}")
+        store.compare_set(_FAULT, "", f"rank {rank} of {ranks}: {type(fault).__name__}: {fault}")
         raise
+
+
+def first_fault(store: Store) -> list[str]:
+    """What ended the first process that an exception ended, if one did."""
+    return [store.get(_FAULT).decode()] if store.check([_FAULT]) else []
 
 
 def rank() -> int:
@@ -86,6 +103,11 @@ def rank() -> int:
 def ranks() -> int:
     """How many processes there are."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def local_ranks() -> int:
+    """How many processes there are on this machine."""
+    return int(os.environ["LOCAL_WORLD_SIZE"]) if distributed.is_initialized() else 1
 
 
 def summed(values: Sequence[float]) -> list[float]:

@@ -1,4 +1,4 @@
-"""What jobs of the two tracks read, files and threads, by experiment, baseline and arm.
+"""What jobs of the two tracks read, files, and what trainings ask for, by experiment, baseline and arm.
 
 Apart from hardfold.arms and hardfold.contact.keys, on which the jobs' own code rests: a change here reruns no job whose
 files stay the same. Imports no torch.
@@ -30,8 +30,18 @@ def embedding_files(options: Mapping, *splits: str) -> list[str]:
 
 
 def training_threads(options: Mapping) -> int:
-    """An experiment's: for each device one, and its workers that read batches ahead."""
-    return options["devices"] * (1 + options["num_workers"])
+    """An experiment's, on each node: for each device one, and its workers that read batches ahead."""
+    return options["devices"] // options["nodes"] * (1 + options["num_workers"])
+
+
+def training_resources(options: Mapping) -> dict[str, int | str]:
+    """What an experiment asks for beside threads, memory and time. Several nodes are asked of Slurm's executor alone: a
+    task and so many GPUs on each, and by `mpi` that the job itself starts what runs on them."""
+    nodes = options["nodes"]
+    if nodes == 1:
+        return {"gpu": options["devices"]}
+    gpus = f"gpu:{options['devices'] // nodes}"
+    return {"nodes": nodes, "tasks": nodes, "mpi": "srun", "gres": gpus, "tasks_per_gpu": 0}
 
 
 def baseline_inputs(entry: Mapping | None, splits: Iterable[str]) -> dict[str, str | list[str]]:

@@ -129,8 +129,7 @@ def start_log(path: str) -> None:
     """Send this process's output, logging and uncaught tracebacks to the job's log file."""
     terminal = sys.stderr
     sys.stdout = sys.stderr = open(path, "w", buffering=1)  # noqa: SIM115 (open until the process ends)
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    logging.captureWarnings(True)
+    log_to_stderr()
 
     def report(*fault):
         try:
@@ -139,6 +138,12 @@ def start_log(path: str) -> None:
             traceback.print_exception(*fault, file=terminal)
 
     sys.excepthook = report
+
+
+def log_to_stderr() -> None:
+    """Log in the form of a job's log."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.captureWarnings(True)
 
 
 def progress(items, total: int, what: str, every: float = 10.0):

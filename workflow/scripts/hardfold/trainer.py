@@ -17,7 +17,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.strategies import DDPStrategy
 from torch.optim.lr_scheduler import LambdaLR
 
-from hardfold.distributed import ranks
+from hardfold.distributed import local_ranks, ranks
 from hardfold.tables import whole_file, write_json
 from hardfold.training import CONFIG, read_checkpoint
 
@@ -59,7 +59,8 @@ def build_trainer(
     ddp = DDPStrategy(find_unused_parameters=find_unused_parameters, forward_sync_buffers=False)
     return lightning.Trainer(
         accelerator="auto",
-        devices=ranks(),
+        devices=local_ranks(),
+        num_nodes=ranks() // local_ranks(),
         strategy=ddp if ranks() > 1 else "auto",
         use_distributed_sampler=False,  # each process has its share of the batches already
         deterministic=True,
