@@ -5,16 +5,9 @@ from hardfold.job_inputs import (
     baseline_inputs,
     embedding_files,
     experiment_weights,
-    training_resources,
+    training_resource,
     training_threads,
 )
-
-
-def training_resource(name):
-    """Resource function of an experiment's training; None where it does not ask for `name`."""
-    return lambda wildcards: training_resources(EXPERIMENTS[wildcards.experiment]).get(
-        name
-    )
 
 
 rule embed_chains:
@@ -97,12 +90,12 @@ rule train_experiment:
             * memory(4000)(wildcards, attempt)
         ),
         runtime=runtime(240),
-        gpu=training_resource("gpu"),
-        nodes=training_resource("nodes"),
-        tasks=training_resource("tasks"),
-        mpi=training_resource("mpi"),
-        gres=training_resource("gres"),
-        tasks_per_gpu=training_resource("tasks_per_gpu"),
+        gpu=training_resource(EXPERIMENTS, "gpu"),
+        nodes=training_resource(EXPERIMENTS, "nodes"),
+        tasks=training_resource(EXPERIMENTS, "tasks"),
+        mpi=training_resource(EXPERIMENTS, "mpi"),
+        gres=training_resource(EXPERIMENTS, "gres"),
+        tasks_per_gpu=training_resource(EXPERIMENTS, "tasks_per_gpu"),
     params:
         embeddings="results/embeddings",
         options=lambda wildcards: EXPERIMENTS[wildcards.experiment],

@@ -3,12 +3,13 @@ from hardfold.pretraining.train import train_model
 
 start_log(snakemake.log[0])
 claim_gpus(snakemake.resources.gpu)
+settings = snakemake.params.settings
 train_model(
     snakemake.wildcards.model,
     dict(snakemake.input),
     snakemake.output[0],
     snakemake.params.state,
-    snakemake.params.settings,
+    settings,
     seed=snakemake.params.seed,
-    threads=1,
+    threads=max(1, (snakemake.threads - settings.get("workers", 0)) // settings.get("devices", 1)),
 )

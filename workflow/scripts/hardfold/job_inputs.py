@@ -4,7 +4,7 @@ Apart from hardfold.arms and hardfold.contact.keys, on which the jobs' own code 
 files stay the same. Imports no torch.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from hardfold.arms import (
     ALIGNMENT,
@@ -42,6 +42,11 @@ def training_resources(options: Mapping) -> dict[str, int | str]:
         return {"gpu": options["devices"]}
     gpus = f"gpu:{options['devices'] // nodes}"
     return {"nodes": nodes, "tasks": nodes, "mpi": "srun", "gres": gpus, "tasks_per_gpu": 0}
+
+
+def training_resource(experiments: Mapping[str, Mapping], name: str) -> Callable:
+    """`name` of `training_resources` as a rule asks for it; None where an experiment does not."""
+    return lambda wildcards: training_resources(experiments[wildcards.experiment]).get(name)
 
 
 def baseline_inputs(entry: Mapping | None, splits: Iterable[str]) -> dict[str, str | list[str]]:
