@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from hardfold.alignment import STATES, profile
+from hardfold.alignment import STATES
 from hardfold.couplings import couplings, standardised
 from hardfold.pretraining.packing import load_stretches, save_alignments, save_sequences, save_stretches
 from hardfold.structure.parse import read_chain
@@ -54,7 +54,7 @@ def alignments(data, tmp_path_factory):
 def _alignment(chain, rows=3):
     query = np.frombuffer(chain.sequence.encode(), np.uint8)
     aligned = np.stack([query, np.roll(query, 1), query])[:rows]
-    return chain.id, aligned, profile(aligned), standardised(couplings(aligned))
+    return chain.id, aligned, standardised(couplings(aligned))
 
 
 @pytest.fixture

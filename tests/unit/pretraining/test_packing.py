@@ -41,12 +41,12 @@ def test_stretches_keep_their_shape_to_a_hundredth_of_an_angstrom(tmp_path):
 def test_alignments_come_back(tmp_path, monkeypatch):
     monkeypatch.setattr(packing, "SHARD_BYTES", 100)
     rows = {"b": np.full((3, 5), 65, np.uint8), "a": np.arange(65, 73, dtype=np.uint8).reshape(2, 4)}
-    columns = {name: (np.eye(21)[: found.shape[1]], np.outer(found[0], found[0]) % 8) for name, found in rows.items()}
-    packing.save_alignments(tmp_path, "train", ((name, rows[name], *columns[name]) for name in rows))
-    packing.save_alignments(tmp_path, "single", [("c", rows["a"][:1], *columns["a"])])
+    couplings = {name: np.outer(found[0], found[0]) % 8 for name, found in rows.items()}
+    packing.save_alignments(tmp_path, "train", ((name, rows[name], couplings[name]) for name in rows))
+    packing.save_alignments(tmp_path, "single", [("c", rows["a"][:1], couplings["a"])])
     assert len(list(tmp_path.glob("train*"))) == 2
     found = packing.load_alignments(tmp_path, "train")
     assert list(found) == ["b", "a"] and all((found[name] == rows[name]).all() for name in rows)
-    for name, given in packing.load_columns(tmp_path, "train").items():
-        assert all((one == other).all() for one, other in zip(given, columns[name], strict=True))
-    assert list(packing.load_alignments(tmp_path, "single")) == ["c"] and not packing.load_columns(tmp_path, "single")
+    stored = packing.load_couplings(tmp_path, "train")
+    assert stored.keys() == couplings.keys() and all((stored[name] == couplings[name]).all() for name in stored)
+    assert list(packing.load_alignments(tmp_path, "single")) == ["c"] and not packing.load_couplings(tmp_path, "single")

@@ -9,14 +9,14 @@ import torch
 from safetensors.torch import load_file
 
 from hardfold import backbones
-from hardfold.alignment import log_odds, profile
+from hardfold.alignment import log_odds
 from hardfold.folding import model as folding_model
 from hardfold.folding.alignment import AlignmentAdapter
 from hardfold.folding.model import build_model, load_model, save_model, tiny_config
 from hardfold.folding.module import HISTORY, ChainSet, Crops, FoldingModule, validate
 from hardfold.pretraining.features import NoFeatures, PackedFeatures
 from hardfold.pretraining.folding import PretrainingModule, nearest_training, plan_stage, stage_at, train_folding_model
-from hardfold.pretraining.packing import load_alignments, load_stretches
+from hardfold.pretraining.packing import load_profiles, load_stretches
 from hardfold.pretraining.publish import publish
 from hardfold.structure.chain import Chain
 from hardfold.training import History
@@ -115,14 +115,14 @@ def test_a_model_that_reads_alignments_folds_with_and_without_them(data, alignme
 def test_features_of_a_crop_are_those_of_its_residues(data, alignments):
     features, chains = PackedFeatures(data, alignments, "train"), load_stretches(data, "train")
     aligned, single = sorted(features.aligned)[0], (set(chains) - features.aligned).pop()
-    columns, couplings = features.read(aligned, 3, 40)
-    own = log_odds(profile(load_alignments(alignments, "train")[aligned]))
-    assert columns.numpy() == pytest.approx(own[3:40], abs=0.01)  # stored in float16
-    letters = [LETTERS.index(letter) for letter in chains[single].sequence[3:40]]
-    given = features.read(single, 3, 40)[0]
-    assert given[:, :20].argmax(1).tolist() == letters and not given[:, 20].any()
-    assert couplings.shape == (37, 37) and torch.equal(couplings, features.read(aligned, 0, 60)[1][3:40, 3:40])
-    assert couplings.any() and not features.read(single, 3, 40)[1].any()
+    for id in (aligned, single):
+        shares = np.pad(load_profiles(data, "train")[id], ((0, 0), (0, 1)))
+        profile, couplings = features.read(id, 3, 40)
+        assert np.array_equal(profile, log_odds(shares)[3:40])
+        letters = [LETTERS.index(letter) for letter in chains[id].sequence[3:40]]
+        assert profile[:, :20].argmax(1).tolist() == letters and not profile[:, 20].any()
+        assert couplings.shape == (37, 37) and couplings.any() == (id == aligned)
+    assert torch.equal(features.read(aligned, 3, 40)[1], features.read(aligned, 0, 60)[1][3:40, 3:40])
 
 
 @pytest.mark.parametrize(("share", "shown"), [(0, 0), (1, 8)])

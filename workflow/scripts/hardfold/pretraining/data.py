@@ -11,7 +11,7 @@ import pandas as pd
 from Bio import SeqIO
 
 from hardfold import mmseqs, registry, tables
-from hardfold.alignment import choose_rows, profile, read_a3m
+from hardfold.alignment import choose_rows, read_a3m
 from hardfold.couplings import couplings, standardised
 from hardfold.pretraining.packing import (
     load_sequences,
@@ -180,7 +180,7 @@ def build_alignments(data: Path, output: Path, *, chains: int, rows: int, seed: 
     """Align (MMseqs2 -s 5.7) `chains` training chains of `select_data`'s folder and all validation chains.
 
     Training chains are aligned to the training sequences, validation chains to their own homologues; packed into
-    `output`, groups train and validation, at most `rows` rows each, by diversity, with profile and couplings of all.
+    `output`, groups train and validation, at most `rows` rows each, by diversity, with the couplings of all.
     """
     for group, pool in (("train", "train"), ("validation", "validation_homologues")):
         stretches = load_stretches(data, group)
@@ -194,8 +194,7 @@ def build_alignments(data: Path, output: Path, *, chains: int, rows: int, seed: 
             found = mmseqs.align(queries, work / "pool.fasta", work, *options, threads=threads)
             alignments = ((name, read_a3m(path, queries[name]).rows) for name, path in found)
             records = (
-                (name, every[choose_rows(every, rows)], profile(every), standardised(couplings(every)))
-                for name, every in alignments
+                (name, every[choose_rows(every, rows)], standardised(couplings(every))) for name, every in alignments
             )
             save_alignments(output, group, records)
 

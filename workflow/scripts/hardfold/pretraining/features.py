@@ -7,21 +7,19 @@ import torch
 from torch import Tensor
 
 from hardfold.alignment import WIDTH, log_odds
-from hardfold.pretraining.packing import load_columns, load_profiles
+from hardfold.pretraining.packing import load_couplings, load_profiles
 
 
 class PackedFeatures:
     """What the chains of a group give an adapter, read like `folding.alignment.AlignmentFeatures`.
 
-    Those in `aligned`: profile and couplings of their alignments; others: the profile that came with the structure.
+    The profile that came with the structure, of a deeper search than ours, without shares of gaps; of those in
+    `aligned` the couplings of their alignment, too.
     """
 
     def __init__(self, data: Path, alignments: Path, group: str):
-        columns = load_columns(alignments, group)
-        self.couplings = {id: pairs for id, (_, pairs) in columns.items()}
-        # Those that came with the structures have no gaps.
+        self.couplings = load_couplings(alignments, group)
         shares = {id: np.pad(shares, ((0, 0), (0, 1))) for id, shares in load_profiles(data, group).items()}
-        shares |= {id: profile.astype(np.float32) for id, (profile, _) in columns.items()}
         self.profiles = {id: torch.from_numpy(log_odds(profile)) for id, profile in shares.items()}
 
     @property

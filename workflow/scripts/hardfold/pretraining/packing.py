@@ -41,21 +41,19 @@ def save_stretches(folder: Path, group: str, stretches: Mapping[str, object]) ->
     _save(folder, f"{group}_chains", records, types)
 
 
-def save_alignments(folder: Path, group: str, alignments: Iterable[tuple[str, np.ndarray, np.ndarray, np.ndarray]]):
-    """Write of each alignment its id, rows (N, L), uint8 ASCII match columns, the query first, profile (L, 21) and
-    couplings (L, L)."""
+def save_alignments(folder: Path, group: str, alignments: Iterable[tuple[str, np.ndarray, np.ndarray]]) -> None:
+    """Write of each alignment its id, rows (N, L), uint8 ASCII match columns, the query first, and couplings (L, L)."""
     records = (
         {
             "ids": [name],
             "lengths": [rows.shape[1]],
             "rows": [len(rows)],
             "residues": rows.ravel(),
-            "profiles": profile,
             "couplings": couplings.ravel(),
         }
-        for name, rows, profile, couplings in alignments
+        for name, rows, couplings in alignments
     )
-    types = {"ids": "S", "lengths": "i4", "rows": "i4", "residues": "u1", "profiles": "f2", "couplings": "f2"}
+    types = {"ids": "S", "lengths": "i4", "rows": "i4", "residues": "u1", "couplings": "f2"}
     _save(folder, f"{group}_alignments", records, types)
 
 
@@ -101,17 +99,15 @@ def load_alignments(folder: Path, group: str) -> dict[str, np.ndarray]:
     return alignments
 
 
-def load_columns(folder: Path, group: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Id of a chain of which a homologue was found -> the profile (L, 21) and standardised couplings (L, L) float16 of
-    its alignment."""
-    columns = {}
-    for shard in _load(folder, f"{group}_alignments", ("ids", "lengths", "rows", "profiles", "couplings")):
-        profiles = np.split(shard["profiles"], np.cumsum(shard["lengths"])[:-1])
-        couplings = np.split(shard["couplings"], np.cumsum(shard["lengths"] ** 2)[:-1])
-        for name, rows, profile, pairs in zip(shard["ids"], shard["rows"], profiles, couplings, strict=True):
+def load_couplings(folder: Path, group: str) -> dict[str, np.ndarray]:
+    """Id of a chain of which a homologue was found -> the standardised couplings (L, L) float16 of its alignment."""
+    couplings = {}
+    for shard in _load(folder, f"{group}_alignments", ("ids", "lengths", "rows", "couplings")):
+        parts = np.split(shard["couplings"], np.cumsum(shard["lengths"] ** 2)[:-1])
+        for name, length, rows, pairs in zip(shard["ids"], shard["lengths"], shard["rows"], parts, strict=True):
             if rows > 1:
-                columns[name.decode()] = profile, pairs.reshape(len(profile), len(profile))
-    return columns
+                couplings[name.decode()] = pairs.reshape(length, length)
+    return couplings
 
 
 def _letters(sequence):
