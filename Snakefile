@@ -20,6 +20,7 @@ report: "workflow/report/workflow.rst"
 sys.path.insert(0, str(Path(workflow.current_basedir.path, "workflow/scripts")))
 
 
+from hardfold.job_inputs import nodes_fault
 from hardfold.jobs import gpu_slots, quality_note
 from hardfold.takeover import SLURM, RunError, take_over
 
@@ -47,17 +48,16 @@ include: "workflow/rules/pretraining.smk"
 
 
 onstart:
-    over_nodes = any(
-        job.resources.get("nodes")
+    trainings = [
+        (EXPERIMENTS[job.wildcards.experiment], job.resources)
         for job in workflow.dag.needrun_jobs()
         if job.rule.name == "train_experiment"
-    )
-    if over_nodes and not (
+    ]
+    on_slurm = (
         workflow.executor_plugin.name == SLURM or "SLURM_JOB_ID" in os.environ
-    ):
-        raise WorkflowError(
-            "nodes: a training on several needs --profile profiles/slurm, or a run inside a job of Slurm that has them"
-        )
+    )
+    if fault := nodes_fault(trainings, on_slurm):
+        raise WorkflowError(fault)
     try:
         # In the place of Snakemake's own lock (nolock in profiles/default), which would outlive a killed run.
         workflow.run_lock = take_over(

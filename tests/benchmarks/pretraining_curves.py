@@ -51,24 +51,28 @@ def print_fits(models):
         row = {"model": name, "parameters": f"{training['parameters']:,}", "M tokens": f"{millions:.1f}"}
         row["perplexity"] = f"{training['validation_perplexity']:.2f}"
         row["residue frequencies"] = f"{unigram:.2f}" if unigram else ""
-        row["loss, M million tokens"] = f"{a:.2f} M^-{b:.3f}"
+        row["loss, M million tokens"] = f"{a:.2f} M^{-b:.3f}"
         row |= {f"{more} x tokens": f"{math.exp(a * (more * millions) ** -b):.1f}" for more in MORE}
         row |= {"long-range P@L": f"{training['contacts']['p_at_l_long']:.3f}"}
         rows.append(row | {"minutes": f"{training['seconds'] / 60:.0f}"})
     print_table("Language models", list(rows[0]), [row.values() for row in rows])
 
 
+def draw_level(axes, value, label):
+    axes.axhline(value, color=GREY, linestyle=":", linewidth=0.9)
+    place = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+    axes.annotate(label, (1, value), (-2, 2), color=GREY, ha="right", **place)
+
+
 def draw_language(axes, models, kind, title):
     chosen = {name: given for name, given in models.items() if given[0]["settings"]["kind"] == kind}
     colours = dict(zip(chosen, CYCLE, strict=False))
-    for name, (training, history) in chosen.items():
+    for name, (_, history) in chosen.items():
         rows = [row for row in history if row["tokens"]]
         tokens = [row["tokens"] / 1e6 for row in rows]
         axes.plot(tokens, [row["validation_perplexity"] for row in rows], color=colours[name])
-        if "unigram_perplexity" in training:
-            axes.axhline(training["unigram_perplexity"], color=GREY, linestyle=":", linewidth=0.9)
-            axes.annotate("residue frequencies", (1, training["unigram_perplexity"]), (-2, 2), color=GREY, ha="right",
-                          xycoords=("axes fraction", "data"), textcoords="offset points")  # fmt: skip
+    for value in {training.get("unigram_perplexity") for training, _ in chosen.values()} - {None}:
+        draw_level(axes, value, "residue frequencies")
     axes.set(xscale="log", xlabel="tokens, millions", ylabel="held-out perplexity")
     axes.set_title(title, pad=20)
     row_key(axes, {name.removesuffix("_hardfold"): colour for name, colour in colours.items()})
@@ -81,9 +85,7 @@ def draw_folding(axes, training, history, score, floors):
             axes.plot(steps, [row[f"validation_{score}{part}"] for row in history], color=colour)
             colours[label] = colour
     for key, label in floors.items():
-        axes.axhline(training[key], color=GREY, linestyle=":", linewidth=0.9)
-        axes.annotate(label, (1, training[key]), (-2, 2), color=GREY, ha="right",
-                      xycoords=("axes fraction", "data"), textcoords="offset points")  # fmt: skip
+        draw_level(axes, training[key], label)
     for end in np.cumsum([stage["steps"] for stage in training["settings"]["stages"]])[:-1]:
         axes.axvline(end, color=PALE, linewidth=0.7, zorder=0)
     axes.set(xlabel="step", ylabel=f"mean {SCORES[score]}, held-out chains", ylim=(0, None))
@@ -105,4 +107,4 @@ def main(folder):
 
 
 if __name__ == "__main__":
-    main(Path(*sys.argv[1:]) if sys.argv[1:] else ROOT / "resources/models")
+    main(Path(sys.argv[1]) if sys.argv[1:] else ROOT / "resources/models")

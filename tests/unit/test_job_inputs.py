@@ -7,6 +7,7 @@ from hardfold.job_inputs import (
     alignment_files,
     baseline_inputs,
     finetuning_chains,
+    nodes_fault,
     prediction_adapters,
     training_resources,
     training_threads,
@@ -62,3 +63,17 @@ def test_a_training_has_a_thread_a_device_and_one_a_worker():
 
 def test_a_training_on_one_node_asks_for_gpus_alone():
     assert training_resources({"devices": 2, "nodes": 1}) == {"gpu": 2}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "resources", "on_slurm", "fault"),
+    [
+        (1, {"gpu_model": "a100"}, False, None),
+        (2, {}, True, None),
+        (2, {}, False, "needs --profile profiles/slurm"),
+        (2, {"gpu_model": "a100"}, True, "by gres, not by gpu_model"),
+    ],
+)
+def test_several_nodes_are_slurms_and_take_their_gpus_by_gres(nodes, resources, on_slurm, fault):
+    found = nodes_fault([({"nodes": 1}, {}), ({"nodes": nodes}, resources)], on_slurm)
+    assert fault in found if fault else found is None

@@ -2,7 +2,6 @@
 
 import os
 import sys
-import time
 
 import pytest
 import torch
@@ -69,10 +68,8 @@ def test_ranks_are_shared_among_nodes_in_order_and_rank_zero_alone_logs(two_node
     [("raise", "ended with 1; rank 1 of 2: OSError: no such shard"), ("kill", "in the log, ended with 137$")],
 )
 def test_a_fault_on_the_second_node_ends_all_and_is_told(two_nodes, work, tmp_path, how, message):
-    start = time.monotonic()
     with pytest.raises(RankError, match=message):
         launch(2, 2, work.fail, folder=tmp_path, how=how)
-    assert time.monotonic() - start < 50
     pids = [int(file.read_text()) for file in tmp_path.glob("*.pid")]
     assert len(pids) == 2
     for pid in pids:

@@ -218,7 +218,8 @@ def test_a_training_asks_for_what_its_devices_need_on_each_node(folder, options,
     assert {key: value for key, value in job.items() if key in ON_NODES | {"gpu"}} == asked
 
 
-def test_nodes_without_slurm_are_refused_before_any_job(folder):
+def test_nodes_without_slurm_are_refused_before_any_job(folder, monkeypatch):
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     change = {"experiments": {"runs": {"exp4": {"devices": 2, "nodes": 2}}}}
     run = snakemake(folder, "results/experiments/exp4/model.safetensors", change=change)
     assert run.returncode and "nodes: a training on several needs --profile profiles/slurm" in run.stdout + run.stderr

@@ -77,7 +77,9 @@ rule pretrain_model:
         "results/benchmarks/pretrain_model/{model}.tsv"
     conda:
         "../../envs/hardfold.yaml"
-    threads: lambda wildcards: 1 + PRESET["models"][wildcards.model].get("workers", 0)
+    threads:
+        lambda wildcards: PRESET["models"][wildcards.model].get("devices", 1)
+        * (1 + PRESET["models"][wildcards.model].get("workers", 0))
     resources:
         mem_mb=memory(6000),
         runtime=runtime(240),

@@ -54,7 +54,9 @@ def test_model_is_trained_on_the_frozen_stem_and_loads(data, tmp_path, settings)
     training = json.loads((tmp_path / "run/training.json").read_text())
     assert training["records"] == {"train": 6, "validation": 2}
     assert 0.1 < training["random_walk_tm"] < 0.25
-    assert training["nearest_training_found"] <= 2
+    chains = [ChainSet(load_stretches(data, group)) for group in ("validation", "train")]
+    chosen = ChainSet({id: chains[0][id] for id in chains[0].ids[:2]})
+    assert training.items() >= nearest_training(chosen, chains[1], threads=1).items()
     assert training["parameters"]["trainable"] < training["parameters"]["total"]
 
 

@@ -1,6 +1,7 @@
-"""Training in several processes of one machine, each on a GPU of its own, or all on the CPU (gloo).
+"""Training in several processes, each on a GPU of its own, or all on the CPU (gloo).
 
-A rank is a process: 0, 1, ... of so many. Rank zero alone writes files and logs. Several machines: hardfold.nodes.
+A rank is a process: 0, 1, ... of so many. Rank zero alone writes files and logs. `launch` starts them on one machine,
+`hardfold.nodes.launch` on several.
 """
 
 import logging

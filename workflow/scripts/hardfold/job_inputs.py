@@ -44,6 +44,16 @@ def training_resources(options: Mapping) -> dict[str, int | str]:
     return {"nodes": nodes, "tasks": nodes, "mpi": "srun", "gres": gpus, "tasks_per_gpu": 0}
 
 
+def nodes_fault(trainings: Iterable[tuple[Mapping, Mapping]], on_slurm: bool) -> str | None:
+    """Why one of the trainings, (options, resources of its job) each, cannot run over its nodes; None where all can."""
+    for options, resources in trainings:
+        if options["nodes"] > 1 and not on_slurm:
+            return "nodes: a training on several needs --profile profiles/slurm, or a run inside such a job of Slurm"
+        if options["nodes"] > 1 and resources.get("gpu_model"):
+            return "nodes: a training on several asks for a model of GPU by gres, not by gpu_model (docs/clusters.md)"
+    return None
+
+
 def training_resource(experiments: Mapping[str, Mapping], name: str) -> Callable:
     """`name` of `training_resources` as a rule asks for it; None where an experiment does not."""
     return lambda wildcards: training_resources(experiments[wildcards.experiment]).get(name)

@@ -40,7 +40,7 @@ def train_experiment(
     held_out: Sequence[Path] = (),
 ) -> None:
     """Train on the chains of `train`, keep the epoch that is best by `checkpoints_metric`. On several devices
-    `hardfold.distributed.launch` runs this in a process for each, of which rank zero writes.
+    `hardfold.nodes.launch` runs this in a process for each, of which rank zero writes.
 
     esm2, esm_msa: folders of fetched weights; embeddings: what frozen layers give (contact.embeddings); state: a folder
     of checkpoints, from which a run that was cut short goes on; tracked: see `hardfold.tracking`; assignment, held_out:
