@@ -85,6 +85,8 @@ def run_rank(
             logging.getLogger().setLevel(logging.ERROR)
         distributed.init_process_group("nccl" if gpus else "gloo", store=store, rank=rank, world_size=ranks)
         work(**arguments)
+        # Its threads would otherwise abort a process that ends by itself.
+        distributed.destroy_process_group()
     except BaseException as fault:
         # The first counts: the others fail because this one is gone.
         store.compare_set(_FAULT, "", f"rank {rank} of {ranks}: {type(fault).__name__}: {fault}")
