@@ -159,6 +159,7 @@ def test_published_folder_has_card_and_checksums(data, alignments, tmp_path, set
     sets = tmp_path / "sets.tsv"
     sets.write_text("set\tsequences\tleft_out\nembedded hold-outs\t131\t7\nCASP13/14\t0\t0\n")
     limits = {"max_evalue": 0.01, "min_identity": 0.3, "profile_iterations": 3}
+    (tmp_path / "run/.snakemake_timestamp").touch()
     publish("esmfold_tiny", tmp_path / "run", sets, tmp_path / "out", preset="tiny", **limits)
     card = (tmp_path / "out/README.md").read_text()
     assert "| embedded hold-outs | 131 | 7 |" in card and "<= 0.01" in card and "Do not use it" in card

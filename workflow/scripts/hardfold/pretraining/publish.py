@@ -15,8 +15,9 @@ WHAT = {
 INPUTS = {"": "the sequence", "_aligned": "the sequence and its alignment (`alignment.safetensors`)"}
 CARD = """# {name}
 
-{what}, trained from scratch by hardfold (`snakemake pretraining`, preset {preset}). {parameters} parameters,
-stored in float16 (an alignment adapter in float32).
+{what},
+trained from scratch by hardfold (`snakemake pretraining`, preset {preset}).
+{parameters} parameters, stored in float16{adapter}.
 
 It stands in for the released model so that the workflow can be run and tested anywhere. **Do not use it for
 predictions, for comparisons with released models, or for any biological conclusion**: its training was a small
@@ -31,8 +32,7 @@ e-value <= {max_evalue} at any identity (also by a profile of {profile_iteration
 
 {sets}
 
-{missing}
-## Training
+{missing}## Training
 
 {settings}
 
@@ -51,6 +51,7 @@ The weights are MIT, as hardfold is; UniProt's data are CC BY 4.0, promod3-data 
 """
 MISSING = """**Not excluded: {names}.** No sequences of it were given, so proteins like these may be in the training
 data: a score on them with this model is no score on unseen proteins.
+
 """
 
 
@@ -63,7 +64,8 @@ def publish(name: str, run: Path, sets: Path, folder: Path, *, preset: str, **li
     training = json.loads((run / "training.json").read_text())
     folder.mkdir(parents=True, exist_ok=True)
     for path in sorted(run.iterdir()):
-        shutil.copyfile(path, folder / path.name)
+        if not path.name.startswith("."):  # Snakemake marks a folder with a file
+            shutil.copyfile(path, folder / path.name)
     with open(sets) as handle:
         held = list(csv.DictReader(handle, delimiter="\t"))
     missing = [row["set"] for row in held if row["sequences"] == "0"]
@@ -73,6 +75,7 @@ def publish(name: str, run: Path, sets: Path, folder: Path, *, preset: str, **li
         name=name,
         what=WHAT[training["settings"]["kind"]],
         parameters=_count(training["parameters"]),
+        adapter=", those of the alignment adapter in float32" if "validation_tm_aligned" in training else "",
         data=_data(training),
         preset=preset,
         sets=_table([{"set": row["set"], "sequences": row["sequences"], "left out": row["left_out"]} for row in held]),
