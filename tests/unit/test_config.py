@@ -114,7 +114,7 @@ def test_all_faults_are_reported_at_once(config):
             "folding.arms: control_swapped_alignment folds with the adapter of disjoint_alignment",
         ),
         (
-            {"folding": {"arms": ["disjoint", "baseline_alignment"]}},
+            {"folding": {"model": "esmfold_v1", "arms": ["disjoint", "baseline_alignment"]}},
             "folding.arms: baseline_alignment needs a model of weights.folder with alignment.safetensors",
         ),
         ({"folding": {"arms": ["disjoint", "random_walk"]}}, "'random_walk' is not allowed; choose one of baseline_al"),
