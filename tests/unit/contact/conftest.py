@@ -8,7 +8,9 @@ from hardfold.contact.columns import describe_columns
 from hardfold.contact.embed import embed, embed_chains
 from hardfold.contact.keys import embedding_entries
 from hardfold.contact.samples import Samples
+from hardfold.contact.train import train_experiment
 from hardfold.fetch import fetch
+from hardfold.nodes import launch
 
 OPTIONS = {
     "esm2_name": "esm2_t2_tiny",
@@ -129,6 +131,23 @@ def chain_files(tmp_path_factory, weight_folders):
             embedding=embedding, weights=weight_folders[embedding["encoder"]], chains=files, outputs=outputs, threads=1
         )
     return files
+
+
+@pytest.fixture
+def run(options, weight_folders, chain_files, tmp_path):
+    """Train into tmp_path/<name>; its state lies in tmp_path/<state or name>-state."""
+
+    def run(name="exp", state=None, **changes):
+        given = {**options, **changes}
+        launch(
+            given["nodes"], given["devices"], train_experiment, experiment="exp", options=given, seed=1, threads=1,
+            **weight_folders, train=chain_files["train"], validation=chain_files["validation"],
+            embeddings=chain_files["train"].parent / "embeddings",
+            state=tmp_path / f"{state or name}-state", output=tmp_path / name,
+        )  # fmt: skip
+        return tmp_path / name
+
+    return run
 
 
 @pytest.fixture(scope="session")

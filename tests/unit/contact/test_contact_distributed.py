@@ -15,27 +15,10 @@ from hardfold.contact.model import ContactModel
 from hardfold.contact.module import ContactModule
 from hardfold.contact.train import train_experiment
 from hardfold.dataset import Dataset
-from hardfold.distributed import RankError, launch
+from hardfold.distributed import RankError
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="a process that knows of a GPU cannot be forked")
 RESULTS = ("model.safetensors", "history.csv", "config.json")
-
-
-@pytest.fixture
-def run(options, weight_folders, chain_files, tmp_path):
-    """Train into tmp_path/<name>; its state lies in tmp_path/<state or name>-state."""
-
-    def run(name="exp", state=None, **changes):
-        given = {**options, **changes}
-        launch(
-            given["devices"], train_experiment, experiment="exp", options=given, seed=1, threads=1, **weight_folders,
-            train=chain_files["train"], validation=chain_files["validation"],
-            embeddings=chain_files["train"].parent / "embeddings",
-            state=tmp_path / f"{state or name}-state", output=tmp_path / name,
-        )  # fmt: skip
-        return tmp_path / name
-
-    return run
 
 
 def history(folder):

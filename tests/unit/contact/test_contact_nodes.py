@@ -7,28 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from hardfold.contact.train import train_experiment
 from hardfold.distributed import RankError
-from hardfold.nodes import launch
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="the two machines are one: they have the same GPUs")
-
-
-@pytest.fixture
-def train(options, weight_folders, chain_files, tmp_path):
-    embeddings = chain_files["train"].parent / "embeddings"
-
-    def train(name, **changes):
-        given = {**options, **changes}
-        launch(
-            given["nodes"], given["devices"], train_experiment, experiment="exp", options=given, seed=1, threads=1,
-            **weight_folders, train=chain_files["train"], validation=chain_files["validation"],
-            embeddings=embeddings,
-            state=tmp_path / f"{name}-state", output=tmp_path / name,
-        )  # fmt: skip
-        return tmp_path / name
-
-    return train
 
 
 def losses(folder):
@@ -36,8 +17,8 @@ def losses(folder):
     return [[float(value) for name, value in row.items() if not name.endswith("_auc")] for row in rows]
 
 
-def test_two_nodes_come_to_what_one_does(two_nodes, train):
-    one, local, nodes = train("one"), train("local", devices=2), train("nodes", devices=2, nodes=2)
+def test_two_nodes_come_to_what_one_does(two_nodes, run):
+    one, local, nodes = run("one"), run("local", devices=2), run("nodes", devices=2, nodes=2)
     for alone, together in zip(losses(one), losses(nodes), strict=True):
         assert together == pytest.approx(alone, rel=1e-5)
     for name in ("model.safetensors", "history.csv"):
@@ -46,12 +27,12 @@ def test_two_nodes_come_to_what_one_does(two_nodes, train):
 
 
 def test_a_second_node_without_the_shared_folder_ends_all_and_is_told(
-    two_nodes, train, chain_files, tmp_path, monkeypatch
+    two_nodes, run, chain_files, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(chain_files["train"].parent)
     for split in ("train", "validation"):
         monkeypatch.setitem(chain_files, split, Path(chain_files[split].name))
     monkeypatch.setenv("FAKE_CWD", str(tmp_path))
     with pytest.raises(RankError, match=r"rank 1 of 2: HDF5Error: train.h5: no such file"):
-        train("exp", devices=2, nodes=2)
+        run("exp", devices=2, nodes=2)
     assert not (tmp_path / "exp/model.safetensors").exists()

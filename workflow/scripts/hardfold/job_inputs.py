@@ -46,11 +46,11 @@ def training_resources(options: Mapping) -> dict[str, int | str]:
 
 def nodes_fault(trainings: Iterable[tuple[Mapping, Mapping]], on_slurm: bool) -> str | None:
     """Why one of the trainings, (options, resources of its job) each, cannot run over its nodes; None where all can."""
-    for options, resources in trainings:
-        if options["nodes"] > 1 and not on_slurm:
-            return "nodes: a training on several needs --profile profiles/slurm, or a run inside such a job of Slurm"
-        if options["nodes"] > 1 and resources.get("gpu_model"):
-            return "nodes: a training on several asks for a model of GPU by gres, not by gpu_model (docs/clusters.md)"
+    over_nodes = [resources for options, resources in trainings if options["nodes"] > 1]
+    if over_nodes and not on_slurm:
+        return "nodes: a training on several needs --profile profiles/slurm, or a run inside such a job of Slurm"
+    if any(resources.get("gpu_model") for resources in over_nodes):
+        return "nodes: a training on several asks for a model of GPU by gres, not by gpu_model (docs/clusters.md)"
     return None
 
 

@@ -19,9 +19,13 @@ from hardfold.distributed import RankError, first_fault, run_rank
 from hardfold.jobs import log_to_stderr
 
 # What srun would take for options of the step.
-OF_THE_ALLOCATION = {
-    *("SLURM_CPUS_PER_TASK", "SRUN_CPUS_PER_TASK", "SLURM_TRES_PER_TASK", "SLURM_GPUS_PER_TASK", "SLURM_GPU_BIND"),
-}
+OF_THE_ALLOCATION = (
+    "SLURM_CPUS_PER_TASK",
+    "SRUN_CPUS_PER_TASK",
+    "SLURM_TRES_PER_TASK",
+    "SLURM_GPUS_PER_TASK",
+    "SLURM_GPU_BIND",
+)
 
 
 def launch(nodes: int, ranks: int, work: Callable, **arguments) -> None:
