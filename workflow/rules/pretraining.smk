@@ -78,12 +78,12 @@ rule pretrain_model:
     conda:
         "../../envs/hardfold.yaml"
     threads:
-        lambda wildcards: PRESET["models"][wildcards.model].get("devices", 1)
+        lambda wildcards: PRESET["models"][wildcards.model]["devices"]
         * (1 + PRESET["models"][wildcards.model].get("workers", 0))
     resources:
         mem_mb=memory(6000),
         runtime=runtime(240),
-        gpu=lambda wildcards: PRESET["models"][wildcards.model].get("devices", 1),
+        gpu=lambda wildcards: PRESET["models"][wildcards.model]["devices"],
     params:
         settings=lambda wildcards: PRESET["models"][wildcards.model],
         state="results/checkpoints/pretraining/{model}",

@@ -11,5 +11,5 @@ train_model(
     snakemake.params.state,
     settings,
     seed=snakemake.params.seed,
-    threads=max(1, snakemake.threads // settings.get("devices", 1) - settings.get("workers", 0)),
+    threads=max(1, snakemake.threads // settings["devices"] - settings.get("workers", 0)),
 )

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from hardfold import backbones
 from hardfold.alignment import log_odds
+from hardfold.distributed import RankError, launch
 from hardfold.folding import model as folding_model
 from hardfold.folding.alignment import AlignmentAdapter
 from hardfold.folding.model import build_model, load_model, save_model, tiny_config
@@ -34,12 +35,13 @@ def settings(tiny):
     return tiny["esmfold_tiny_hardfold"] | small | {"warmup": 1, "validate_every": 2, "validation_chains": 2}
 
 
-def train(data, folder, settings, run="run", alignments=None):
+def train(data, folder, settings, run="run", alignments=None, ranks=1):
     torch.manual_seed(0)
     stem = backbones.build_esm2(1, 8, 2)[0]
     backbones.save(stem, folder / "esm2_t1_tiny.pt")
-    common = (folder / run, folder / f"{run}_state", "esmfold_tiny", settings)
-    train_folding_model(data, folder / "esm2_t1_tiny.pt", alignments, *common, seed=1, threads=1)
+    inputs = {"data": data, "stem": folder / "esm2_t1_tiny.pt", "alignments": alignments}
+    outputs = {"folder": folder / run, "state": folder / f"{run}_state", "name": "esmfold_tiny"}
+    launch(ranks, train_folding_model, **inputs, **outputs, settings=settings, seed=1, threads=1)
     return stem
 
 
@@ -73,8 +75,9 @@ class Killed(Exception):
     pass
 
 
-def test_a_killed_run_goes_on_to_the_same_bytes(data, alignments, tmp_path, settings, monkeypatch):
-    train(data, tmp_path, settings, "whole", alignments)
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_killed_run_goes_on_to_the_same_bytes(data, alignments, tmp_path, settings, monkeypatch, ranks):
+    train(data, tmp_path, settings, "whole", alignments, ranks)
     step = PretrainingModule.training_step
 
     def die(self, batch, index):
@@ -83,12 +86,24 @@ def test_a_killed_run_goes_on_to_the_same_bytes(data, alignments, tmp_path, sett
         return step(self, batch, index)
 
     monkeypatch.setattr(PretrainingModule, "training_step", die)
-    with pytest.raises(Killed):
-        train(data, tmp_path, settings, "killed", alignments)
+    with pytest.raises(Killed if ranks == 1 else RankError):
+        train(data, tmp_path, settings, "killed", alignments, ranks)
     monkeypatch.undo()
-    train(data, tmp_path, settings, "killed", alignments)
+    train(data, tmp_path, settings, "killed", alignments, ranks)
     for name in ("model.safetensors", "alignment.safetensors", "history.csv"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_two_processes_take_the_steps_of_one(data, alignments, tmp_path, settings):
+    histories, settings["read_alignments"] = [], 1  # which are read is drawn by each process
+    settings["stages"][0]["batch"] = 3  # one process has two crops, and in the next stage one has none
+    for ranks in (1, 2):
+        train(data, tmp_path, settings, str(ranks), alignments, ranks)
+        rows = (tmp_path / str(ranks) / "history.csv").read_text().splitlines()[1:]
+        histories.append([[float(value or 0) for value in row.split(",")] for row in rows])
+    np.testing.assert_allclose(histories[1], histories[0], rtol=1e-4)
+    residues = [json.loads((tmp_path / ranks / "training.json").read_text())["residues"] for ranks in "12"]
+    assert residues[0] == residues[1] > 0
 
 
 def test_a_model_that_reads_alignments_folds_with_and_without_them(data, alignments, tmp_path, settings):

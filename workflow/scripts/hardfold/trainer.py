@@ -143,9 +143,14 @@ class ProgressLog(lightning.Callback):
         self.what, self.every, self.steps = what, every, steps
 
     def on_train_start(self, trainer, module):
-        self.start = self.last = time.monotonic()
+        self.start = None
         self.first_step = self.last_step = trainer.global_step
         self.total = self.steps or int(trainer.estimated_stepping_batches)
+
+    def on_train_batch_start(self, trainer, module, batch, batch_index):
+        # Not before: what is validated before the first step would spoil the estimate.
+        if self.start is None:
+            self.start = self.last = time.monotonic()
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_index):
         now, step = time.monotonic(), trainer.global_step

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from hardfold import scoring
 from hardfold.batches import pad, plan_epoch
+from hardfold.distributed import rank, ranks, summed
 from hardfold.folding import losses
 from hardfold.folding.alignment import NAME, AlignmentFeatures, collate_features
 from hardfold.folding.model import encode, fold, to_device
@@ -142,10 +143,13 @@ def validate(
 ) -> dict[str, float]:
     """Means over whole chains, one at a time, in fp32: loss and parts, TM-score and lDDT-CA of the prediction.
 
+    Of several processes each folds every so many chain.
+
     Raises NonFiniteLoss, naming the chain and the step.
     """
-    place, rows = next(model.parameters()).device, []
-    for index in range(len(whole)):
+    place = next(model.parameters()).device
+    rows = {name: [] for name in ("loss", *PARTS, "tm", "lddt")}
+    for index in range(rank(), len(whole), ranks()):
         batch = to_device(collate([whole[index, 0]]), place)
         output = fold(model, batch, recycles, chunk_size)
         parts = loss_parts(output, batch, weights)
@@ -155,8 +159,10 @@ def validate(
         predicted = output.frames[-1, 0, :, 4:].cpu().numpy()[resolved]
         native = batch["coordinates"][0, :, losses.CA].cpu().numpy()[resolved]
         scores = {"tm": scoring.tm_score(predicted, native), "lddt": scoring.lddt_ca(predicted, native)}
-        rows.append({name: float(value) for name, value in {"loss": total, **parts, **scores}.items()})
-    return {f"validation_{name}": float(np.mean([row[name] for row in rows])) for name in rows[0]}
+        for name, value in {"loss": total, **parts, **scores}.items():
+            rows[name].append(float(value))
+    sums = summed([float(np.sum(values)) for values in rows.values()])
+    return {f"validation_{name}": figure / len(whole) for name, figure in zip(rows, sums, strict=True)}
 
 
 class FoldingModule(lightning.LightningModule):
@@ -165,6 +171,7 @@ class FoldingModule(lightning.LightningModule):
 
     An epoch of the Trainer is such an interval. Its crops come from a plan of the whole run, a batch's dropout from the
     seed and the batch's place in the run: a run that was cut short goes on at an interval's end as if it had not been.
+    Of several processes each takes every so many crop of a batch; their mean gradient is that of the batch.
 
     settings: the configuration's training. With `patience`, training stops after so many validations without a lower
     loss, and `best` holds the step, loss and trained parameters of the lowest. `residues` trained on and `seconds` of
@@ -211,7 +218,8 @@ class FoldingModule(lightning.LightningModule):
     def train_dataloader(self) -> DataLoader:
         batches = self.settings["accumulate_batches"]
         first, count = self.global_step * batches, self.settings["validate_every"] * batches
-        return DataLoader(self.train_crops, batch_sampler=self.plan[first : first + count], collate_fn=collate)
+        own = [own_share(batch) for batch in self.plan[first : first + count]]
+        return DataLoader(self.train_crops, batch_sampler=own, collate_fn=collate)
 
     def on_train_start(self) -> None:
         if self.history.rows:
@@ -221,7 +229,7 @@ class FoldingModule(lightning.LightningModule):
 
     def on_train_batch_start(self, batch: Mapping, index: int) -> None:
         self.begun = time.monotonic()
-        seed_batch(self.seed, self.global_step, len(self.parts))
+        seed_batch(self.seed, self.global_step, len(self.parts), rank())
 
     def training_step(self, batch: Mapping, index: int) -> Tensor:
         # The cache of autocast would give the last recycle weights that were cast without gradients.
@@ -232,9 +240,13 @@ class FoldingModule(lightning.LightningModule):
         total = weighted_sum(parts, self.weights)
         self.ids = batch["ids"]
         require_finite(total, self.ids, self.global_step)
-        self.residues += int(batch["mask"].sum())
-        self.parts.append({name: float(value.detach().mean()) for name, value in {"loss": total, **parts}.items()})
-        return total.mean()
+        whole = len(self.plan[self.global_step * self.settings["accumulate_batches"] + len(self.parts)])
+        share = len(range(rank(), whole, ranks())) / whole  # of the batch, 0 where a process folds a crop of another
+        means = [share * float(value.detach().mean()) for value in (total, *(parts[name] for name in PARTS))]
+        residues, *means = summed([float(batch["mask"].sum()) if share else 0.0, *means])
+        self.residues += int(residues)
+        self.parts.append(dict(zip(("loss", *PARTS), means, strict=True)))
+        return total.mean() * share * ranks()
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
@@ -291,6 +303,11 @@ class FoldingModule(lightning.LightningModule):
         self.history.restore(run["history"])
         self.best, self.residues, self.seconds = run["best"], run["residues"], run["seconds"]
         self.earlier_seconds = sum(self.seconds.values())
+
+
+def own_share(batch: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The crops of a batch that this process folds; where they are fewer than the processes at least the first."""
+    return batch[rank() :: ranks()] or batch[:1]
 
 
 def validated(history: History) -> dict[int, float]:

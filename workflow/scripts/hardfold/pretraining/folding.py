@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from hardfold import backbones, mmseqs, scoring
+from hardfold.distributed import from_rank_zero, rank
 from hardfold.folding.adapters import save_alignment
 from hardfold.folding.alignment import NAME, AlignmentAdapter
 from hardfold.folding.finetune import digest
@@ -173,7 +174,7 @@ def train_folding_model(
     ]
     read = [crops[0], aligned or crops[1]]
     identity |= {"data": [digest(part) for part in read], "code": library_hashes("pretraining.folding")}
-    last = resume_point(state, identity)
+    last = from_rank_zero(lambda: resume_point(state, identity))
     place(model, device(), half_stem=False)
     fuse(model)
     if settings["activation_checkpointing"]:
@@ -187,8 +188,11 @@ def train_folding_model(
         max_epochs=module.intervals,
         callbacks=[ProgressLog(name, steps=total_steps(settings["stages"])), last_checkpoint(state)],
         reload_dataloaders_every_n_epochs=1,
+        find_unused_parameters=True,  # heads without a loss
     )
     trainer.fit(module, ckpt_path=last, weights_only=True)
+    if rank():
+        return
     load_trained_state(model, module.average)
     parameters = count_parameters(model)
     if alignments:

@@ -25,6 +25,6 @@ def train_model(
         case "folding":
             alignments = Path(inputs["alignments"]) if "alignments" in inputs else None
             stem = Path(inputs["stem"], f"{settings['stem']}.pt")
-            train_folding_model(**data, stem=stem, alignments=alignments, **common)
+            launch(settings["devices"], train_folding_model, **data, stem=stem, alignments=alignments, **common)
         case kind:
             raise ValueError(f"pretraining: {name}: kind {kind!r} is not sequence, alignment or folding")
