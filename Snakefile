@@ -20,8 +20,8 @@ report: "workflow/report/workflow.rst"
 sys.path.insert(0, str(Path(workflow.current_basedir.path, "workflow/scripts")))
 
 
-from hardfold.job_inputs import nodes_fault
-from hardfold.jobs import gpu_slots, quality_note
+from hardfold.job_inputs import devices_fault, nodes_fault
+from hardfold.jobs import gpu_slots, gpus, quality_note
 from hardfold.takeover import SLURM, RunError, take_over
 
 
@@ -48,15 +48,24 @@ include: "workflow/rules/pretraining.smk"
 
 
 onstart:
+    jobs = list(workflow.dag.needrun_jobs())
     trainings = [
         (EXPERIMENTS[job.wildcards.experiment], job.resources)
-        for job in workflow.dag.needrun_jobs()
+        for job in jobs
         if job.rule.name == "train_experiment"
     ]
     on_slurm = (
         workflow.executor_plugin.name == SLURM or "SLURM_JOB_ID" in os.environ
     )
     if fault := nodes_fault(trainings, on_slurm):
+        raise WorkflowError(fault)
+    devices = [options["devices"] // options["nodes"] for options, _ in trainings]
+    devices += [
+        PRESET["models"][job.wildcards.model]["devices"]
+        for job in jobs
+        if job.rule.name == "pretrain_model"
+    ]
+    if workflow.local_exec and (fault := devices_fault(devices, gpus())):
         raise WorkflowError(fault)
     try:
         # In the place of Snakemake's own lock (nolock in profiles/default), which would outlive a killed run.

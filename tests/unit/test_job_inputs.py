@@ -6,6 +6,7 @@ from hardfold.contact.keys import COUPLINGS, baseline_entries
 from hardfold.job_inputs import (
     alignment_files,
     baseline_inputs,
+    devices_fault,
     finetuning_chains,
     nodes_fault,
     prediction_adapters,
@@ -77,3 +78,10 @@ def test_a_training_on_one_node_asks_for_gpus_alone():
 def test_several_nodes_are_slurms_and_take_their_gpus_by_gres(nodes, resources, on_slurm, fault):
     found = nodes_fault([({"nodes": 1}, {}), ({"nodes": nodes}, resources)], on_slurm)
     assert fault in found if fault else found is None
+
+
+@pytest.mark.parametrize(
+    ("devices", "gpus", "refused"), [([1, 2], 1, True), ([1, 2], 2, False), ([2], 0, False), ([], 1, False)]
+)
+def test_more_devices_than_a_machine_has_gpus_are_refused(devices, gpus, refused):
+    assert bool(devices_fault(devices, gpus)) == refused

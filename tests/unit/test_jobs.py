@@ -70,6 +70,23 @@ def test_every_form_of_import_counts(tmp_path, monkeypatch, text):
     assert list(jobs.library_hashes("start")) == ["one", "start", "two"]
 
 
+def test_a_module_out_of_a_room_is_not_the_whole_room(tmp_path, monkeypatch):
+    monkeypatch.setattr(jobs, "LIBRARY", tmp_path)
+    (tmp_path / "room").mkdir()
+    source = "from hardfold.room import one, two as second\n"
+    for name, text in {
+        "start": source,
+        "room/one": "",
+        "room/two": "",
+        "room/three": "",
+        "room/__init__": "x = 1",
+    }.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    assert list(jobs.library_hashes("start")) == ["room.one", "room.two", "start"]
+    (tmp_path / "start.py").write_text("from hardfold.room import x")
+    assert list(jobs.library_hashes("start")) == ["room.__init__", "room.one", "room.three", "room.two", "start"]
+
+
 @pytest.mark.parametrize("module", ["download", "structure.quality", "dataset"])
 def test_what_runs_once_a_shard_starts_without_heavy_imports(module):
     code = f"import hardfold.{module}, sys; print(*{{'pandas', 'scipy', 'torch', 'matplotlib'}} & {{*sys.modules}})"

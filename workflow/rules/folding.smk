@@ -87,7 +87,7 @@ rule swap_alignments:
     threads: 8
     resources:
         mem_mb=memory(4000),
-        runtime=runtime(60),
+        runtime=runtime(60, 0.01, lambda wildcards: RECORDS),
     params:
         chains=lambda wildcards, input: input.chains or config["inputs"]["chains"],
         options={

@@ -1,7 +1,11 @@
 # How models like the embedded ones are made (target `pretraining`, not part of `all`): needs apt-get, pip and the network
 # for the registry packages and the chains of the run as hold-outs; makes results/pretraining/models/<model>/, a folder a
 # model of the preset.
-from hardfold.pretraining.inputs import pretraining_inputs
+from hardfold.pretraining.inputs import (
+    excluded_files,
+    pretraining_inputs,
+    recipe_module,
+)
 
 PRESET = config["pretraining"]["presets"][config["pretraining"]["preset"]]
 
@@ -14,6 +18,7 @@ rule pretraining:
 rule select_pretraining_data:
     input:
         holdouts=expand("results/structures/shards/{shard}.h5", shard=SHARDS),
+        excluded=excluded_files(config["pretraining"]["exclude"]),
     output:
         data=directory("results/pretraining/data"),
         audit="results/pretraining/left_out.tsv",
@@ -81,14 +86,19 @@ rule pretrain_model:
         lambda wildcards: PRESET["models"][wildcards.model]["devices"]
         * (1 + PRESET["models"][wildcards.model].get("workers", 0))
     resources:
-        mem_mb=memory(6000),
+        mem_mb=lambda wildcards, attempt: (
+            PRESET["models"][wildcards.model]["devices"]
+            * memory(6000)(wildcards, attempt)
+        ),
         runtime=runtime(240),
         gpu=lambda wildcards: PRESET["models"][wildcards.model]["devices"],
     params:
         settings=lambda wildcards: PRESET["models"][wildcards.model],
         state="results/checkpoints/pretraining/{model}",
         seed=config["seed"],
-        library=library("pretraining.train"),
+        library=lambda wildcards: library(
+            recipe_module(PRESET["models"][wildcards.model]["kind"])
+        ),
     message:
         "Training {wildcards.model} from scratch"
     script:

@@ -5,6 +5,7 @@ import pytest
 
 from hardfold import geometry, scoring, tables
 from hardfold.dataset import Dataset
+from hardfold.folding import nearest
 from hardfold.folding.nearest import copy_nearest, copy_structure
 from hardfold.folding.oracle import choose_with_native
 from hardfold.folding.shuffled import ShuffleError, choose_donors, shuffle_labels, with_structure
@@ -81,6 +82,28 @@ def test_a_structure_is_copied_through_the_alignment():
     assert np.array_equal(copied[3:18, 1], coordinates[:15, 1])
     assert np.array_equal(copied[19:37, 1], coordinates[15:, 1])
     assert np.isnan(copied[sequence.index("G", 10), 4]).all()
+
+
+def test_a_tag_that_is_unresolved_in_the_template_is_not_what_is_copied():
+    tag, core = "HHHHHHHHHH", "MKTAYIAKQRQISFV"
+    template, sequence = tag + core, core[:5] + "WW" + core[7:] + "GSGSGS" + tag
+    coordinates = np.arange(len(template) * 15, dtype=np.float32).reshape(-1, 5, 3)
+    coordinates[: len(tag)] = np.nan
+    copied = copy_structure(sequence, template, coordinates)
+    assert np.array_equal(copied[: len(core), 1], coordinates[len(tag) :, 1])
+    assert np.isnan(copied[len(core) :]).all()
+    assert np.isnan(copy_structure("WWWW", "MKTA", coordinates[:4] * 0)).all()  # nothing to align
+
+
+def test_a_copy_without_a_resolved_residue_is_no_copy(real_data, tmp_path, monkeypatch):
+    ids = Dataset(real_data).ids
+    audit = [{"chain": id, "nearest_kept": ids[0], "identity_kept": "0.25"} for id in ids]
+    tables.write(tmp_path / "audit.tsv", audit, list(audit[0]))
+    monkeypatch.setattr(nearest, "copy_structure", lambda sequence, *_: np.full((len(sequence), 5, 3), np.nan))
+    copy_nearest(targets=real_data, train=real_data, audit=tmp_path / "audit.tsv", output=tmp_path / "out/rows.tsv")
+    table = tables.read(tmp_path / "out/rows.tsv", key="target")
+    assert (table["file"] == "").all() and (table["residues"] == "").all()
+    assert not list((tmp_path / "out").glob("*.cif"))
 
 
 def test_the_nearest_chain_is_scored_where_there_is_one_and_empty_elsewhere(real_data, tmp_path):

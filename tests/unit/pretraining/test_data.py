@@ -89,6 +89,22 @@ def test_excluded_that_cannot_be_read_are_refused(tmp_path):
         data.read_excluded([str(tmp_path)])
 
 
+def test_records_of_one_name_in_two_sources_are_all_left_out(tmp_path, caplog):
+    for name, sequence in (("T1024", "ACDE"), ("T1030", "WWWW")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "query.fasta").write_text(f">query\n{sequence}\n")
+        (tmp_path / name / "notes.txt").touch()
+    found = data.read_excluded([str(tmp_path / "T1024"), str(tmp_path / "T1030")])
+    assert sorted(found.values()) == ["ACDE", "WWWW"]
+    assert "neither FASTA nor structures: notes.txt" in caplog.text
+
+
+def test_an_id_with_two_sequences_is_refused(tmp_path):
+    (tmp_path / "casp.fasta").write_text(">T A\nAAAA\n>T B\nCCCC\n")
+    with pytest.raises(ValueError, match=r"casp\.fasta_T is there twice"):
+        data.read_excluded([str(tmp_path / "casp.fasta")])
+
+
 def test_a_preset_draws_so_many_records_and_zero_means_all():
     swissprot = {f"P{number}": "A" * number for number in range(9)}
     database = FakeDatabase([30, 50, 60, 70, 300])

@@ -177,6 +177,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(data, alignments, tmp_path, sett
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a process that knows of a GPU cannot be forked")
 def test_two_processes_take_the_steps_of_one(data, tmp_path, settings):
     histories = []
     for ranks in (1, 2):

@@ -1,5 +1,6 @@
 """The folding recipe: a frozen stem, a curriculum, averaged weights, and a file that the workflow loads."""
 
+import csv
 import json
 from types import SimpleNamespace
 
@@ -20,7 +21,7 @@ from hardfold.pretraining.folding import PretrainingModule, nearest_training, pl
 from hardfold.pretraining.packing import load_profiles, load_stretches
 from hardfold.pretraining.publish import publish
 from hardfold.structure.chain import Chain
-from hardfold.training import History
+from hardfold.training import History, trained_state
 
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"
 
@@ -75,7 +76,10 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
+no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="a process that knows of a GPU cannot be forked")
+
+
+@pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=no_gpu)])
 def test_a_killed_run_goes_on_to_the_same_bytes(data, alignments, tmp_path, settings, monkeypatch, ranks):
     train(data, tmp_path, settings, "whole", alignments, ranks)
     step = PretrainingModule.training_step
@@ -94,6 +98,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(data, alignments, tmp_path, sett
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
+@no_gpu
 def test_two_processes_take_the_steps_of_one(data, alignments, tmp_path, settings):
     histories, settings["read_alignments"] = [], 1  # which are read is drawn by each process
     settings["stages"][0]["batch"] = 3  # one process has two crops, and in the next stage one has none
@@ -162,11 +167,45 @@ def test_an_aligned_stage_takes_aligned_chains_alone(data, alignments, settings)
         assert len(found) == count and (not aligned or found == crops.alignments.aligned)
 
 
-def test_what_is_kept_is_the_average(data, tmp_path, settings):
-    train(data, tmp_path, settings, "slow")
-    train(data, tmp_path, settings | {"average": 0.0}, "last")
-    kept = [(tmp_path / run / "model.safetensors").read_bytes() for run in ("slow", "last")]
-    assert kept[0] != kept[1]
+def test_what_is_kept_is_the_average(data, tmp_path, settings, monkeypatch):
+    weights, kept, end = [], {}, PretrainingModule.on_train_batch_end
+    monkeypatch.setattr(
+        PretrainingModule,
+        "on_train_batch_end",
+        lambda self, *batch: (weights.append(trained_state(self.model)), end(self, *batch)),
+    )
+    monkeypatch.setattr(
+        "hardfold.pretraining.folding.save_model", lambda model, *_, **__: kept.update(trained_state(model))
+    )
+    begin = PretrainingModule.__init__
+
+    def remember(self, model, *given, **settings):
+        weights.append(trained_state(model))
+        begin(self, model, *given, **settings)
+
+    monkeypatch.setattr(PretrainingModule, "__init__", remember)
+    train(data, tmp_path, settings | {"average": 0.25})
+    start, *steps = weights
+    assert len(steps) == 4
+    for name, average in start.items():
+        for step, value in enumerate((state[name] for state in steps), start=1):
+            decay = min(0.25, (1 + step) / (10 + step))
+            average = decay * average + (1 - decay) * value
+        assert torch.allclose(kept[name], average, atol=1e-6), name
+
+
+@no_gpu
+def test_bf16_and_blocks_computed_again_in_two_processes(data, tmp_path, settings):
+    settings |= {"precision": "bf16-mixed", "activation_checkpointing": True}
+    train(data, tmp_path, settings, ranks=2)
+    exact = settings | {"precision": "32-true", "activation_checkpointing": False}
+    train(data, tmp_path, exact, "exact", ranks=2)
+    losses = []
+    for run in ("run", "exact"):
+        rows = csv.DictReader((tmp_path / run / "history.csv").open())
+        losses.append([float(row["loss"]) for row in rows if row["loss"]])
+    assert losses[0] != losses[1]
+    np.testing.assert_allclose(*losses, rtol=0.02)
 
 
 def test_published_folder_has_card_and_checksums(data, alignments, tmp_path, settings):
@@ -182,12 +221,14 @@ def test_published_folder_has_card_and_checksums(data, alignments, tmp_path, set
     training = json.loads((tmp_path / "run/training.json").read_text())
     assert f"| the sequence | {training['validation_tm']:.3f} |" in card
     assert f"(`alignment.safetensors`) | {training['validation_tm_aligned']:.3f} |" in card
+    (tmp_path / "out/model-00001-of-00002.safetensors").touch()  # of an earlier model
     listed = {line.split()[1] for line in (tmp_path / "out/SHA256SUMS").read_text().splitlines()}
     weights = {"config.json", "model.safetensors", "alignment.safetensors"}
     assert listed == weights | {"history.csv", "training.json"}
     sets.write_text("set\tsequences\tleft_out\nembedded hold-outs\t131\t7\nCASP13/14\t68\t3\n")
     publish("esmfold_tiny", tmp_path / "run", sets, tmp_path / "out", preset="tiny", **limits)
     assert "Not excluded" not in (tmp_path / "out/README.md").read_text()
+    assert not (tmp_path / "out/model-00001-of-00002.safetensors").exists()
 
 
 def bare_module(folder, settings):

@@ -113,6 +113,10 @@ def _pretraining_faults(pretraining: dict):
                 yield f"pretraining.presets.{name}.models.{model}.warmup: not below its steps"
             if not settings.get("read_alignments") and any(stage["aligned"] for stage in stages):
                 yield f"pretraining.presets.{name}.models.{model}.stages: aligned, but read_alignments is 0"
+            if any(stage["steps"] % settings["validate_every"] for stage in stages):
+                yield f"pretraining.presets.{name}.models.{model}.stages: steps are no multiple of validate_every"
+            if any(stage["batch"] < settings["devices"] for stage in stages):
+                yield f"pretraining.presets.{name}.models.{model}.devices: above the batch of a stage"
 
 
 def _reading_faults(options: dict):

@@ -54,6 +54,13 @@ def nodes_fault(trainings: Iterable[tuple[Mapping, Mapping]], on_slurm: bool) ->
     return None
 
 
+def devices_fault(devices: Iterable[int], gpus: int) -> str | None:
+    """Why trainings on so many `devices` each cannot run on a machine of `gpus`; None where all can, or where it has no
+    GPU, and they run on the CPU."""
+    most = max(devices, default=0)
+    return f"devices: {most}, but this machine has {gpus} GPUs" if 0 < gpus < most else None
+
+
 def training_resource(experiments: Mapping[str, Mapping], name: str) -> Callable:
     """`name` of `training_resources` as a rule asks for it; None where an experiment does not."""
     return lambda wildcards: training_resources(experiments[wildcards.experiment]).get(name)

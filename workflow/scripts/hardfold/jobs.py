@@ -60,12 +60,17 @@ def _files(library: Path, module: str) -> list[Path]:
 @functools.cache
 def _scan(file: Path, changed: int) -> tuple[str, list[str]]:
     """The hash of a source, and what it imports of the library: `a.b` of `from hardfold.a.b import c`, a of `from
-    hardfold import a`. By pattern, as each job of a cluster reads the Snakefile: Python's parser would take 0.25 s.
+    hardfold import a`; of `from hardfold.a import b` `a.b` where that is a module. By pattern, as each job of a
+    cluster reads the Snakefile: Python's parser would take 0.25 s.
     """
     source = file.read_bytes()
     names = []
     for below, listed in _IMPORT.findall(source.decode()):
-        names += [below[1:]] if below else re.findall(r"(\w+)(?: as \w+)?", listed)
+        inside, room = re.findall(r"(\w+)(?: as \w+)?", listed), LIBRARY / below[1:].replace(".", "/")
+        if below and room.is_dir():
+            names += [f"{below[1:]}.{name}" if (room / f"{name}.py").is_file() else below[1:] for name in inside]
+        else:
+            names += [below[1:]] if below else inside
     return hashlib.sha256(source).hexdigest()[:12], names
 
 
@@ -84,8 +89,8 @@ def gpu_slots(devices: str = "/dev") -> int:
 
     Those that CUDA_VISIBLE_DEVICES names, where it is set, belong to one job at a time.
     """
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return (_gpus(devices) if chosen is None else min(1, len(chosen))) or os.cpu_count()
+    found = gpus(devices)
+    return (min(1, found) if "CUDA_VISIBLE_DEVICES" in os.environ else found) or os.cpu_count()
 
 
 def claim_gpus(count: int, devices: str = "/dev", folder: str = ".snakemake") -> None:
@@ -93,8 +98,8 @@ def claim_gpus(count: int, devices: str = "/dev", folder: str = ".snakemake") ->
 
     Does nothing where there are no two to choose from, and where CUDA_VISIBLE_DEVICES is set: a cluster has chosen.
     """
-    gpus = _gpus(devices)
-    if gpus < 2 or "CUDA_VISIBLE_DEVICES" in os.environ:
+    count_here = gpus(devices)
+    if count_here < 2 or "CUDA_VISIBLE_DEVICES" in os.environ:
         return
     claimed = []
     # A slot is held by a lock. With --resources gpu=N beyond the GPUs there are, the slots go round.
@@ -106,14 +111,18 @@ def claim_gpus(count: int, devices: str = "/dev", folder: str = ".snakemake") ->
             handle.close()
             continue
         _CLAIMS.append(handle)
-        claimed.append(str(slot % gpus))
+        claimed.append(str(slot % count_here))
         if len(claimed) == count:
             break
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(claimed)
 
 
-def _gpus(devices: str) -> int:
-    return len(list(Path(devices).glob("nvidia[0-9]*")))
+def gpus(devices: str = "/dev") -> int:
+    """How many GPUs this machine has, or of them CUDA_VISIBLE_DEVICES names where it is set."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return len(
+        [*Path(devices).glob("nvidia[0-9]*")] if chosen is None else [name for name in chosen.split(",") if name]
+    )
 
 
 def quality_note(path: str) -> str:

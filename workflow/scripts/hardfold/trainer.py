@@ -113,7 +113,8 @@ def resume_point(folder: Path, identity: Mapping) -> Path | None:
             logging.info("going on from %s", last)
             return last
         logging.warning("%s %s: starting anew", last, fault)
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        shutil.rmtree(folder)
     write_json(record, identity)
     return None
 

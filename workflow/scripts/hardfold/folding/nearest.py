@@ -15,7 +15,8 @@ COLUMNS = ["target", "file", "residues", "plddt", "nearest_kept", "identity_kept
 
 def copy_nearest(*, targets: Path, train: Path, audit: Path, output: Path) -> None:
     """Write <target>.cif beside `output` for each target that the audit found a training chain for (nearest_kept), then
-    `output` itself, a row a target: `file` and `residues` (those copied) are empty where there is no such chain.
+    `output` itself, a row a target: `file` and `residues` (those copied) are empty where there is no such chain, or
+    where nothing of it can be laid on a resolved residue of the target.
     """
     output, dataset, training = Path(output), Dataset(targets), Dataset(train)
     nearest = tables.read(audit, ["nearest_kept", "identity_kept"], key="chain").set_index("chain")
@@ -26,8 +27,10 @@ def copy_nearest(*, targets: Path, train: Path, audit: Path, output: Path) -> No
         if found["nearest_kept"]:
             record, template = dataset[target], training[found["nearest_kept"]]
             coordinates = copy_structure(record.sequence, template.sequence, template.coordinates)
-            write_mmcif(Chain.from_atoms(target, record.sequence, coordinates), output.parent / f"{target}.cif")
-            row |= {"file": f"{target}.cif", "residues": int(np.isfinite(coordinates[:, 1, 0]).sum())}
+            copied = np.isfinite(coordinates[:, 1, 0])
+            if (copied & record.mask).any():
+                write_mmcif(Chain.from_atoms(target, record.sequence, coordinates), output.parent / f"{target}.cif")
+                row |= {"file": f"{target}.cif", "residues": int(copied.sum())}
         rows.append(row)
     tables.write(output, rows, COLUMNS)
 
@@ -36,11 +39,15 @@ def copy_structure(sequence: str, template: str, coordinates: np.ndarray) -> np.
     """The template's atoms, (L, 5, 3), at the residues of `sequence` that the best local alignment pairs with its own.
 
     Smith-Waterman with BLOSUM62, 11 for a gap and 1 for each further residue of it, as MMseqs2 and BLAST align.
+    Unresolved residues of the template count as unknown: a tag that both have would else be all that is aligned.
     """
+    resolved = np.isfinite(coordinates[:, 1]).all(1)
+    template = "".join(letter if there else "X" for letter, there in zip(template, resolved, strict=True))
     aligner = PairwiseAligner(mode="local", substitution_matrix=substitution_matrices.load("BLOSUM62"))
     aligner.open_gap_score, aligner.extend_gap_score = -11, -1
     copied = np.full((len(sequence), *coordinates.shape[1:]), np.nan, dtype=np.float32)
-    for own, other in zip(*aligner.align(sequence, template)[0].aligned, strict=True):
+    best = next(iter(aligner.align(sequence, template)), None)
+    for own, other in zip(*best.aligned, strict=True) if best else ():
         copied[slice(*own)] = coordinates[slice(*other)]
     copied[[letter == "G" for letter in sequence], 4] = np.nan
     return copied

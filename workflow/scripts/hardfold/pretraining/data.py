@@ -41,24 +41,31 @@ def read_packages(packages: Path) -> tuple[dict[str, str], registry.StructureDat
 def read_excluded(sources: Iterable[str]) -> dict[str, str]:
     """Id -> sequence of what must not be learnt: FASTA files (also .gz), and folders of them and of structures.
 
-    A structure gives each of its protein chains, `<file>_<chain>`. Raises ValueError where a source holds nothing, and
-    StructureError for a file that cannot be read.
+    Ids are `<path of the file>_<record>`; a structure gives each of its protein chains. The log names what else a
+    folder holds. Raises ValueError where a source holds nothing, or an id twice with two sequences, and StructureError
+    for a file that cannot be read.
     """
     sequences = {}
     for source in map(Path, sources):
         files = sorted(source.iterdir()) if source.is_dir() else [source]
-        found = {}
+        read, passed_over = [], []
         for file in files:
             kind = Path(file.name.lower().removesuffix(".gz")).suffix
             if kind in _STRUCTURES:
                 entry = Entry(file)
-                found |= {f"{file.name}_{name}": entry.chain(name).sequence for name in entry.chains}
+                read += [(f"{file}_{name}", entry.chain(name).sequence) for name in entry.chains]
             elif kind in (".fasta", ".fa", ".faa") or not source.is_dir():
                 with gzip.open(file, "rt") if file.suffix == ".gz" else open(file) as handle:
-                    found |= {f"{file.name}_{record.id}": str(record.seq) for record in SeqIO.parse(handle, "fasta")}
-        if not found:
+                    read += [(f"{file}_{record.id}", str(record.seq)) for record in SeqIO.parse(handle, "fasta")]
+            else:
+                passed_over.append(file.name)
+        if not read:
             raise ValueError(f"pretraining.exclude: {source} holds neither FASTA records nor structures")
-        sequences |= found
+        if passed_over:
+            logging.warning("%s: neither FASTA nor structures: %s", source, ", ".join(passed_over))
+        for id, sequence in read:
+            if sequences.setdefault(id, sequence) != sequence:
+                raise ValueError(f"pretraining.exclude: {id} is there twice, with two sequences")
     return sequences
 
 

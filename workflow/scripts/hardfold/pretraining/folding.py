@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from hardfold import backbones, mmseqs, scoring
-from hardfold.distributed import from_rank_zero, rank
+from hardfold.distributed import from_rank_zero, rank, ranks
 from hardfold.folding.adapters import save_alignment
 from hardfold.folding.alignment import NAME, AlignmentAdapter
 from hardfold.folding.finetune import digest
@@ -42,8 +42,8 @@ class PretrainingModule(FoldingModule):
     """The curriculum of `stages`, one after the other: longer crops, and a larger share of clamped FAPE (clamped, an
     untrained model gets no gradient; AlphaFold2, 1.9.1 and 1.11.1). The rate falls as a cosine to a tenth.
 
-    What is validated, and kept in the end, is the exponential moving average of the weights (1.11.7). A stage's crops
-    start with the first interval that begins in it.
+    What is validated, and kept in the end, is the exponential moving average of the weights (1.11.7). A stage begins
+    with an interval: its steps are a multiple of `validate_every`.
 
     A model with an AlignmentAdapter reads the alignments of a share `read_alignments` of the crops, so that it folds
     single sequences too: both are validated, `aligned` being the validation chains with their alignments.
@@ -213,7 +213,7 @@ def train_folding_model(
         "seconds": sum(module.seconds.values()),
         **module.seconds,
         "device": device().type,
-        "threads": threads,
+        "threads": threads * ranks(),
     }
     write_json(folder / "training.json", report)
     # The run is complete: one that is forced starts anew.

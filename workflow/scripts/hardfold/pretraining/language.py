@@ -15,7 +15,7 @@ from torch.nn import functional
 from transformers import EsmConfig, EsmForMaskedLM
 
 from hardfold import backbones
-from hardfold.distributed import from_rank_zero, rank
+from hardfold.distributed import from_rank_zero, rank, ranks
 from hardfold.jobs import library_hashes
 from hardfold.pretraining.contact_head import fit_contact_head
 from hardfold.pretraining.masked import HISTORY, MaskedModel
@@ -55,7 +55,9 @@ def train_sequence_model(
     if rank() == 0:
         model.load_state_dict(backbones.from_transformers(fused.state_dict()), strict=False)
         report["clusters"] = len(np.unique(clusters))
-        report["unigram_perplexity"] = unigram_perplexity(Counter("".join(sequences)), held_out)
+        report["unigram_perplexity"] = unigram_perplexity(
+            Counter("".join(sequences)), [sequence[: settings["crop"]] for sequence in held_out]
+        )
         report["contacts"] = fit_contact_head(model.eval(), alphabet, data, settings["regression_chains"])
         _save(model, folder, state, name, report)
 
@@ -119,7 +121,7 @@ def _train(network, logits, batches, held_out, folder, state, name, settings, da
         "seconds": module.seconds,
         "tokens_per_second": module.tokens / module.seconds,
         "device": device().type,
-        "threads": torch.get_num_threads(),
+        "threads": torch.get_num_threads() * ranks(),
     }
 
 

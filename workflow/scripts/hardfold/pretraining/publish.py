@@ -12,7 +12,11 @@ WHAT = {
     "alignment": "A small alignment model of the ESM-MSA-1b architecture, in fair-esm's file layout",
     "folding": "A small folding model of the ESMFold architecture, in transformers' file layout",
 }
-INPUTS = {"": "the sequence", "_aligned": "the sequence and its alignment (`alignment.safetensors`)"}
+INPUTS = {
+    "": "the sequence",
+    "_aligned": "the sequence, the deep profile that came with its structure and the couplings of its alignment, "
+    "where it has one (`alignment.safetensors`)",
+}
 CARD = """# {name}
 
 {what},
@@ -62,7 +66,9 @@ def publish(name: str, run: Path, sets: Path, folder: Path, *, preset: str, **li
     profile_iterations), for the card.
     """
     training = json.loads((run / "training.json").read_text())
-    folder.mkdir(parents=True, exist_ok=True)
+    if folder.exists():
+        shutil.rmtree(folder)  # a file of an earlier model would be taken for this one's
+    folder.mkdir(parents=True)
     for path in sorted(run.iterdir()):
         if not path.name.startswith("."):  # Snakemake marks a folder with a file
             shutil.copyfile(path, folder / path.name)

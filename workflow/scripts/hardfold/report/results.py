@@ -21,7 +21,6 @@ from hardfold.report.folding_results import (
     read_tuning,
 )
 from hardfold.report.reading import ResultsError, present, read_json, read_table, require
-from hardfold.statistics import smallest_p
 from hardfold.tables import TableError
 
 TASKS = ["contact", "distance", "angle"]
@@ -100,11 +99,6 @@ class Results:
     @property
     def best(self) -> Experiment | None:
         return best(self.experiments)
-
-    @property
-    def cannot_test(self) -> bool:
-        """Too few targets for the primary endpoint's test to succeed, whatever the scores: case studies."""
-        return smallest_p(self.primary["n"]) > 1 - self.primary["confidence"]
 
     @property
     def stand_ins(self) -> list[str]:
