@@ -238,6 +238,27 @@ def test_files_that_are_not_there_are_named(config, tmp_path):
     assert "uniclust_cs219.ffindex does not exist" in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("precision", "bf16", "precision: 'bf16' is not allowed"),
+        ("validate_evry", 3, "unknown key validate_evry"),
+        ("devices", 3, "devices: above the batch of a stage"),
+        ("validate_every", 3, "stages: steps are no multiple of validate_every"),
+    ],
+)
+def test_recipes_of_pretraining_are_checked_key_by_key(config, key, value, message):
+    config["pretraining"]["presets"]["tiny"]["models"]["esmfold_tiny_hardfold"][key] = value
+    with pytest.raises(ConfigError, match=message):
+        check(config, SCHEMA)
+
+
+def test_limits_of_pretraining_are_shares(config):
+    config["pretraining"]["presets"]["tiny"]["data"]["min_identity"] = 30
+    with pytest.raises(ConfigError, match="min_identity: 30"):
+        check(config, SCHEMA)
+
+
 def test_presets_of_pretraining_and_what_they_must_not_learn_are_there(config):
     config["pretraining"]["exclude"] = {"CASP13/14": ["natives"]}
     with pytest.raises(ConfigError, match=r"pretraining\.exclude\.CASP13/14 \(natives\): natives does not exist"):

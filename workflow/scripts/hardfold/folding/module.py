@@ -108,7 +108,10 @@ def collate(samples: list[Sample]) -> dict:
 
 
 def plan_steps(lengths: list[int], steps: int, batch_size: int, crop: int, seed: int) -> list[list[tuple[int, int]]]:
-    """The batches of a whole run, (index, start of the crop): each chain once before any comes again."""
+    """The batches of a whole run, (index, start of the crop): each chain once before any comes again. Raises ValueError
+    where there are no chains."""
+    if not lengths:
+        raise ValueError("no chain to train on")
     generator, batches = np.random.default_rng(seed), []
     while len(batches) < steps:
         batches += plan_epoch(lengths, batch_size, crop, generator)
