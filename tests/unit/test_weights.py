@@ -304,3 +304,12 @@ def test_a_folding_model_that_the_archive_lacks_is_asked_of_the_user(tmp_path, h
 def test_the_first_half_of_a_zip_archive_is_refused_whatever_its_length_says(tmp_path, archive):
     half = BODIES["models"][:-30]
     check_that_nothing_half_is_left(tmp_path, archive, (200, {}, half), "no \\.pt file", PATHS[0])
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [("esm2_t33_650M_UR50D", 5200), ("esm2_t36_3B_UR50D", 24000), ("esmfold_v1", 22500), (NAME, 1)],
+)
+def test_memory_for_loading_is_of_the_files_or_the_name(tmp_path, model, expected):
+    put(tmp_path, FILES)  # a hundred bytes: of a model that is there they count
+    assert weights.loading_mb(model, tmp_path, tmp_path / "cache") == expected

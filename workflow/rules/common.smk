@@ -14,6 +14,7 @@ from hardfold.contact.keys import baseline_entries, encoder_entries
 from hardfold.inputs import read_inputs, read_reference_scores, records
 from hardfold.jobs import library_hashes as library, memory, runtime, shards
 from hardfold.tables import TableError
+from hardfold.weights import loading_mb
 
 try:
     check(config, Path(workflow.current_basedir.path, "../schemas/config.schema.yaml"))
@@ -58,6 +59,15 @@ wildcard_constraints:
     embedding="|".join(map(re.escape, EMBEDDINGS)),
     arm="|".join(["baseline", *ARMS]),
     seed=r"\d+",
+
+
+def loading(base_mb, *models):
+    """Memory as a resource: `base_mb`, and what loading these models takes."""
+    sizes = [
+        loading_mb(name, config["weights"]["folder"], config["weights"]["cache"])
+        for name in models
+    ]
+    return memory(base_mb + sum(sizes))
 
 
 def shard_records(wildcards):

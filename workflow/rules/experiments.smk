@@ -1,6 +1,6 @@
 # The contact track: needs the data set, the splits' tables and the backbones' weights; makes results/embeddings/, and in
 # results/experiments/ a folder an experiment and a baseline, summary.tsv, targets.tsv, comparisons.tsv and bands.tsv.
-from hardfold.contact.keys import checkpoint_inputs
+from hardfold.contact.keys import checkpoint_inputs, encoder_names
 from hardfold.job_inputs import (
     baseline_inputs,
     embedding_files,
@@ -8,6 +8,11 @@ from hardfold.job_inputs import (
     training_resource,
     training_threads,
 )
+
+
+def encoders(wildcards):
+    """The names of an experiment's backbones."""
+    return encoder_names(EXPERIMENTS[wildcards.experiment]).values()
 
 
 rule embed_chains:
@@ -24,7 +29,9 @@ rule embed_chains:
         "../../envs/hardfold.yaml"
     threads: 1
     resources:
-        mem_mb=memory(4000),
+        mem_mb=lambda wildcards, attempt: (
+            loading(4000, EMBEDDINGS[wildcards.embedding]["model"])(wildcards, attempt)
+        ),
         runtime=runtime(120),
         gpu=1,
     params:
@@ -87,7 +94,7 @@ rule train_experiment:
         mem_mb=lambda wildcards, attempt: (
             EXPERIMENTS[wildcards.experiment]["devices"]
             // EXPERIMENTS[wildcards.experiment]["nodes"]
-            * memory(4000)(wildcards, attempt)
+            * loading(4000, *encoders(wildcards))(wildcards, attempt)
         ),
         runtime=runtime(240),
         gpu=training_resource(EXPERIMENTS, "gpu"),
@@ -130,7 +137,9 @@ rule predict_experiment:
         "../../envs/hardfold.yaml"
     threads: 1
     resources:
-        mem_mb=memory(4000),
+        mem_mb=lambda wildcards, attempt: (
+            loading(4000, *encoders(wildcards))(wildcards, attempt)
+        ),
         runtime=runtime(60),
         gpu=1,
     params:

@@ -124,7 +124,7 @@ rule finetune_folding:
         "../../envs/hardfold.yaml"
     threads: 1
     resources:
-        mem_mb=memory(4000),
+        mem_mb=loading(4000, config["folding"]["model"]),
         runtime=runtime(240),
         gpu=1,
     params:
@@ -173,7 +173,7 @@ rule predict_folding:
         "../../envs/hardfold.yaml"
     threads: 1
     resources:
-        mem_mb=memory(4000),
+        mem_mb=loading(4000, config["folding"]["model"]),
         runtime=runtime(120),
         gpu=1,
     params:
@@ -205,7 +205,11 @@ rule predict_test_time:
         "../../envs/hardfold.yaml"
     threads: 1
     resources:
-        mem_mb=memory(4000),
+        mem_mb=loading(
+            4000,
+            config["folding"]["model"],
+            config["folding"]["test_time"]["language_model"],
+        ),
         runtime=runtime(240),
         gpu=1,
     params:

@@ -1,6 +1,7 @@
 """Pretrained weights: their names and files, and the record of what was fetched."""
 
 import json
+import math
 import re
 from pathlib import Path
 
@@ -17,6 +18,18 @@ RECORD = "weights.json"
 
 class WeightsError(RuntimeError):
     """Weights that are missing or not what they should be; the message names the folder and the file."""
+
+
+def loading_mb(model: str, folder: Path, cache: Path) -> int:
+    """Main memory that loading a model takes beside all else, MB: what is read, and the model in fp32.
+
+    At most three times the files (fp16); of a model that was not fetched yet by its name, or ESMFold's 8.4 and 14.1 GB.
+    """
+    if files := local_files(model, folder) or cached_files(model, cache):
+        return math.ceil(3 * sum(path.stat().st_size for path in files) / 1e6)
+    if size := re.search(r"_(\d+)([MB])(_|\Z)", model):
+        return 2 * 4 * int(size[1]) * {"M": 1, "B": 1000}[size[2]]
+    return 22_500
 
 
 def in_archive(model: str) -> bool:
