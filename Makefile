@@ -36,9 +36,9 @@ bench: setup ## measure: ratios taken in one run, printed as tables
 faults: setup ## kill a tiny run fifty times and the default thrice, the default in 4 GiB (hours), printed as tables
 	pytest tests/faults -m faults -s
 
-models: setup ## train the embedded models again from registry packages (hours) into resources/models
+models: setup ## train models like the embedded ones from registry packages (hours) into results/pretraining/models
+	command -v blastdbcmd >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends ncbi-blast+; }
 	snakemake pretraining --cores $(CORES)
-	cp -r results/pretraining/models/. resources/models/
 
 demo-data: setup ## select the embedded chains, targets and search pool again from registry packages
 	python resources/demo/build.py .cache/packages

@@ -11,7 +11,9 @@ import zipfile
 import numpy as np
 import pytest
 
+from hardfold.pretraining.data import read_packages
 from hardfold.registry import SIDECHAINNET_SEQUENCES, StructureDatabase, extract_debian, read_full_sequences
+from hardfold.tools import ToolError
 
 
 def text(value):
@@ -105,3 +107,10 @@ def test_a_link_in_a_package_leads_nowhere(tmp_path):
         with pytest.raises(subprocess.CalledProcessError):
             extract_debian(bad, "usr/data", tmp_path / name)
     assert not list(outside.iterdir())
+
+
+def test_programs_are_asked_for_before_anything_is_fetched(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ToolError, match="dpkg-deb, blastdbcmd"):
+        read_packages(tmp_path / "packages")
+    assert not (tmp_path / "packages").exists()

@@ -5,6 +5,7 @@ Swiss-Prot of January 2014 as BLAST databases) and sidechainnet (full sequences 
 """
 
 import json
+import shutil
 import struct
 import subprocess
 import zipfile
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from hardfold.tools import ToolError
 
 PROMOD3_DATABASE = "usr/share/promod3/loop_data/structure_db.dat"
 SWISSPROT_FOLDER = "usr/share/metastudent-data/dataset_201401"
@@ -32,6 +35,12 @@ class Stretch:
     @property
     def id(self) -> str:
         return f"{self.entry}_{self.chain}"
+
+
+def require_programs() -> None:
+    """Raise ToolError unless the programs that read the packages are there: before 650 MB are fetched."""
+    if missing := [name for name in ("dpkg-deb", "blastdbcmd") if not shutil.which(name)]:
+        raise ToolError(f"not installed: {', '.join(missing)} (apt-get install dpkg ncbi-blast+)")
 
 
 def extract_debian(package: Path, member: str, folder: Path) -> Path:

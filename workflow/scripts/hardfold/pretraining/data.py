@@ -32,6 +32,7 @@ _STRUCTURES = (".cif", ".mmcif", ".pdb", ".ent")
 
 def read_packages(packages: Path) -> tuple[dict[str, str], registry.StructureDatabase]:
     """Swiss-Prot's sequences by accession and the PDB stretches, out of Debian packages downloaded once."""
+    registry.require_programs()
     files, folder = registry.download_packages(packages), packages / "unpacked"
     swissprot = registry.extract_debian(files["metastudent-data"], registry.SWISSPROT_FOLDER, folder)
     stretches = registry.extract_debian(files["promod3-data"], registry.PROMOD3_DATABASE, folder)
