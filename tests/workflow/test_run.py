@@ -252,6 +252,13 @@ def test_the_report_comes_back_without_training(results, folder):
     assert "write_report" in planned.stdout and "train_experiment" not in planned.stdout
 
 
+def test_another_cache_makes_nothing_again(results, folder):
+    elsewhere = {section: {"cache": "elsewhere"} for section in ("inputs", "alignments", "weights")}
+    planned = snakemake(folder, "--dry-run", change=elsewhere)
+    assert planned.returncode == 0
+    assert not any(rule in planned.stdout for rule in ("download_structures", "search_alignments", "fetch_weights"))
+
+
 def test_a_changed_option_reruns_what_rests_on_it_and_no_more(results, folder):
     planned = snakemake(folder, "--dry-run", change={"scoring": {"bootstrap": 300}})
     assert "compare_arms" in planned.stdout and "score_contacts" in planned.stdout

@@ -62,7 +62,6 @@ rule search_alignments:
                 for key in (
                     "provider",
                     "given",
-                    "cache",
                     "iterations",
                     "evalue",
                     "min_coverage",

@@ -23,7 +23,6 @@ rule download_structures:
         records=shard_records,
         mirror=mirrors(config),
         archive=config["inputs"]["archive"],
-        cache=config["inputs"]["cache"],
         offline=config["inputs"]["offline"],
         library=library("download"),
     message:

@@ -22,11 +22,9 @@ rule fetch_weights:
         runtime=runtime(60),
     params:
         folder=config["weights"]["folder"],
-        cache=config["weights"]["cache"],
         archive=lambda wildcards: config["weights"][
             "archive" if in_archive(wildcards.model) else "folding_archive"
         ],
-        offline=config["inputs"]["offline"],
         library=library("fetch"),
     message:
         "Fetching the weights of {wildcards.model}"

@@ -8,6 +8,6 @@ download_shard(
     table=snakemake.output.table,
     mirror=snakemake.params.mirror,
     archive=snakemake.params.archive,
-    cache=snakemake.params.cache,
+    cache=snakemake.config["inputs"]["cache"],  # no parameter: another one makes nothing again
     offline=snakemake.params.offline,
 )

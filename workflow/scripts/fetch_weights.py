@@ -5,8 +5,8 @@ start_log(snakemake.log[0])
 fetch(
     snakemake.wildcards.model,
     folder=snakemake.params.folder,
-    cache=snakemake.params.cache,
+    cache=snakemake.config["weights"]["cache"],  # these two are no parameters: they decide no result
     archive=snakemake.params.archive,
-    offline=snakemake.params.offline,
+    offline=snakemake.config["inputs"]["offline"],
     output=snakemake.output[0],
 )

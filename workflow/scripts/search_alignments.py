@@ -7,5 +7,6 @@ search_shard(
     folder=snakemake.output.folder,
     table=snakemake.output.table,
     threads=snakemake.threads,
+    cache=snakemake.config["alignments"]["cache"],  # no parameter: another one makes nothing again
     **snakemake.params.options,
 )
