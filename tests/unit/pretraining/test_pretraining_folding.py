@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hardfold import backbones
+from hardfold import backbones, distributed
 from hardfold.alignment import log_odds
 from hardfold.distributed import RankError, launch
 from hardfold.folding import model as folding_model
@@ -99,7 +100,14 @@ def test_a_killed_run_goes_on_to_the_same_bytes(data, alignments, tmp_path, sett
 
 
 @no_gpu
-def test_two_processes_take_the_steps_of_one(data, alignments, tmp_path, settings):
+def test_two_processes_take_the_steps_of_one(data, alignments, tmp_path, settings, monkeypatch):
+    replace = os.replace
+
+    def watched(*paths):
+        (tmp_path / f"rank{distributed.rank()}").touch()
+        return replace(*paths)
+
+    monkeypatch.setattr(os, "replace", watched)
     histories, settings["read_alignments"] = [], 1  # which are read is drawn by each process
     settings["stages"][0]["batch"] = 3  # one process has two crops, and in the next stage one has none
     for ranks in (1, 2):
@@ -107,6 +115,7 @@ def test_two_processes_take_the_steps_of_one(data, alignments, tmp_path, setting
         rows = (tmp_path / str(ranks) / "history.csv").read_text().splitlines()[1:]
         histories.append([[float(value or 0) for value in row.split(",")] for row in rows])
     np.testing.assert_allclose(histories[1], histories[0], rtol=1e-4)
+    assert (tmp_path / "rank0").exists() and not (tmp_path / "rank1").exists()  # rank zero alone writes
     residues = [json.loads((tmp_path / ranks / "training.json").read_text())["residues"] for ranks in "12"]
     assert residues[0] == residues[1] > 0
 

@@ -54,10 +54,13 @@ class CheckpointError(ValueError):
 
 
 class History:
-    """A CSV file of one row an epoch or interval, rewritten whole at each `append`; unknown values are empty fields."""
+    """A CSV file of one row an epoch or interval, rewritten whole at each `append`; unknown values are empty fields.
 
-    def __init__(self, path: Path, columns: list[str]):
-        self.path, self.columns, self.rows = Path(path), columns, []
+    path: None of a process that keeps its rows to itself, since another one writes the same.
+    """
+
+    def __init__(self, path: Path | None, columns: list[str]):
+        self.path, self.columns, self.rows = path, columns, []
 
     def append(self, row: Mapping[str, float | int | None]) -> None:
         """Add a row. Raises ValueError for a column that the history does not have."""
@@ -68,6 +71,8 @@ class History:
     def restore(self, rows: Sequence[Mapping[str, str]]) -> None:
         """Go on from the `rows` of a run that was cut short."""
         self.rows = list(rows)
+        if self.path is None:
+            return
         with whole_file(self.path) as temporary, open(temporary, "w", newline="") as handle:
             writer = csv.DictWriter(handle, self.columns, lineterminator="\n")
             writer.writeheader()

@@ -182,7 +182,7 @@ def train_folding_model(
     if settings["precision"] == "bf16-mixed":
         keep_precision(model)
     folder.mkdir(parents=True, exist_ok=True)
-    history = History(folder / "history.csv", [*HISTORY, *(ALIGNED if alignments else ())])
+    history = History(None if rank() else folder / "history.csv", [*HISTORY, *(ALIGNED if alignments else ())])
     module = PretrainingModule(model, *crops, history, settings=settings, seed=seed, aligned=aligned).train()
     trainer = build_trainer(
         max_epochs=module.intervals,

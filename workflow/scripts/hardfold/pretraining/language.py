@@ -103,7 +103,8 @@ def _train(network, logits, batches, held_out, folder, state, name, settings, da
     plan = [[(index, 0)] for index in range(len(held_out))]
     held_out = MaskedBatches(held_out, plan, batches.cut, batches.alphabet, batches.seed + 1)
     held_out = [held_out[index] for index in range(len(held_out))]
-    module = MaskedModel(network, logits, batches, held_out, History(folder / "history.csv", HISTORY), settings)
+    history = History(None if rank() else folder / "history.csv", HISTORY)
+    module = MaskedModel(network, logits, batches, held_out, history, settings)
     trainer = build_trainer(
         max_epochs=module.intervals,
         callbacks=[ProgressLog(name, steps=settings["steps"]), last_checkpoint(state)],
