@@ -21,11 +21,8 @@ PLOT = ROOT / "docs/benchmarks/pretraining.png"
 MORE = (10, 100, 1000)
 SCORES = {"tm": "TM-score", "lddt": "lDDT-CA"}
 TICKS = (0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 10_000)
-# Key of training.json -> words, and the side on which no curve crosses them.
-FLOORS = {
-    "random_walk_tm": ("random compact walks", "left"),
-    "nearest_training_tm": ("nearest training structure", "right"),
-}
+# Key of training.json -> words.
+FLOORS = {"random_walk_tm": "random compact walks", "nearest_training_tm": "nearest training structure"}
 
 
 def read_models(folder):
@@ -63,11 +60,10 @@ def print_fits(models):
     print_table("Language models", list(rows[0]), [row.values() for row in rows])
 
 
-def draw_level(axes, value, label, side="right"):
+def draw_level(axes, value, label):
     axes.axhline(value, color=GREY, linestyle=":", linewidth=0.9)
     place = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
-    x, gap = {"left": (0, 4), "right": (1, -2)}[side]
-    axes.annotate(label, (x, value), (gap, 2), color=GREY, ha=side, **place)
+    axes.annotate(label, (1, value), (-2, 2), color=GREY, ha="right", **place)
 
 
 def draw_language(axes, models, kind, title):
@@ -94,8 +90,8 @@ def draw_folding(axes, training, history, score, floors):
         if f"validation_{score}{part}" in history[-1]:
             axes.plot(steps, [row[f"validation_{score}{part}"] for row in history], color=colour)
             colours[label] = colour
-    for key, (label, side) in floors.items():
-        draw_level(axes, training[key], label, side)
+    for key, label in floors.items():
+        draw_level(axes, training[key], label)
     for end in np.cumsum([stage["steps"] for stage in training["settings"]["stages"]])[:-1]:
         axes.axvline(end, color=PALE, linewidth=0.7, zorder=0)
     axes.set(xlabel="step", ylabel=f"mean {SCORES[score]}, held-out chains", ylim=(0, None))
