@@ -61,13 +61,12 @@ wildcard_constraints:
     seed=r"\d+",
 
 
-def loading(base_mb, *models):
-    """Memory as a resource: `base_mb`, and what loading these models takes."""
-    sizes = [
-        loading_mb(name, config["weights"]["folder"], config["weights"]["cache"])
-        for name in models
-    ]
-    return memory(base_mb + sum(sizes))
+def loading(base_mb, models):
+    """As `memory`: `base_mb` and what loading the models that `models(wildcards)` names takes."""
+    places = config["weights"]["folder"], config["weights"]["cache"]
+    return lambda wildcards, attempt: memory(
+        base_mb + sum(loading_mb(name, *places) for name in models(wildcards))
+    )(wildcards, attempt)
 
 
 def shard_records(wildcards):

@@ -9,10 +9,9 @@ from hardfold.job_inputs import (
     training_threads,
 )
 
-
-def encoders(wildcards):
-    """The names of an experiment's backbones."""
-    return encoder_names(EXPERIMENTS[wildcards.experiment]).values()
+experiment_models = lambda wildcards: encoder_names(
+    EXPERIMENTS[wildcards.experiment]
+).values()
 
 
 rule embed_chains:
@@ -29,8 +28,8 @@ rule embed_chains:
         "../../envs/hardfold.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: (
-            loading(4000, EMBEDDINGS[wildcards.embedding]["model"])(wildcards, attempt)
+        mem_mb=loading(
+            4000, lambda wildcards: [EMBEDDINGS[wildcards.embedding]["model"]]
         ),
         runtime=runtime(120),
         gpu=1,
@@ -94,7 +93,7 @@ rule train_experiment:
         mem_mb=lambda wildcards, attempt: (
             EXPERIMENTS[wildcards.experiment]["devices"]
             // EXPERIMENTS[wildcards.experiment]["nodes"]
-            * loading(4000, *encoders(wildcards))(wildcards, attempt)
+            * loading(4000, experiment_models)(wildcards, attempt)
         ),
         runtime=runtime(240),
         gpu=training_resource(EXPERIMENTS, "gpu"),
@@ -137,9 +136,7 @@ rule predict_experiment:
         "../../envs/hardfold.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: (
-            loading(4000, *encoders(wildcards))(wildcards, attempt)
-        ),
+        mem_mb=loading(4000, experiment_models),
         runtime=runtime(60),
         gpu=1,
     params:

@@ -124,7 +124,7 @@ rule finetune_folding:
         "../../envs/hardfold.yaml"
     threads: 1
     resources:
-        mem_mb=loading(4000, config["folding"]["model"]),
+        mem_mb=loading(4000, lambda wildcards: [config["folding"]["model"]]),
         runtime=runtime(240),
         gpu=1,
     params:
@@ -173,7 +173,7 @@ rule predict_folding:
         "../../envs/hardfold.yaml"
     threads: 1
     resources:
-        mem_mb=loading(4000, config["folding"]["model"]),
+        mem_mb=loading(4000, lambda wildcards: [config["folding"]["model"]]),
         runtime=runtime(120),
         gpu=1,
     params:
@@ -207,8 +207,10 @@ rule predict_test_time:
     resources:
         mem_mb=loading(
             4000,
-            config["folding"]["model"],
-            config["folding"]["test_time"]["language_model"],
+            lambda wildcards: [
+                config["folding"]["model"],
+                config["folding"]["test_time"]["language_model"],
+            ],
         ),
         runtime=runtime(240),
         gpu=1,
