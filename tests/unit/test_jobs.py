@@ -113,6 +113,12 @@ def test_runtime_grows_with_the_work_and_the_attempt():
     assert [minutes("small", 1), minutes("large", 1), minutes("large", 3)] == [12, 24, 96]
 
 
+@pytest.mark.parametrize(("chosen", "count"), [("0,1", 2), ("", 0), ("-1", 0), ("1,-1,0", 1)])
+def test_gpus_are_those_that_are_chosen(monkeypatch, chosen, count):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+    assert jobs.gpus() == count
+
+
 @pytest.fixture
 def gpus(tmp_path, monkeypatch):
     """Put so many GPUs into a /dev of the test's own, with no choice made among them."""

@@ -17,6 +17,7 @@ from hardfold.contact.keys import BASELINES
 from hardfold.dataset import Dataset
 from hardfold.jobs import gpu_slots
 from hardfold.structure.parse import read_model
+from hardfold.weights import loading_mb
 
 pytestmark = [pytest.mark.workflow, needs_search_tools]
 
@@ -214,7 +215,9 @@ def test_a_training_asks_for_what_its_devices_need_on_each_node(folder, options,
     (folder / "change.yaml").write_text(yaml.safe_dump(change))
     words = [sys.executable, "-c", RESOURCES, ROOT / "Snakefile", folder, "results/experiments/exp4/model.safetensors"]
     job = json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
-    assert (job["threads"], job["mem_mb"]) == (4, 8000)
+    loaded = [loading_mb(name, folder / "models", folder / "none") for name in ("esm2_t2_tiny", "esm_msa1b_t2_tiny")]
+    assert all(0 < size < 100 for size in loaded)
+    assert (job["threads"], job["mem_mb"]) == (4, 2 * (4000 + sum(loaded)))
     assert {key: value for key, value in job.items() if key in ON_NODES | {"gpu"}} == asked
 
 
@@ -223,6 +226,14 @@ def test_nodes_without_slurm_are_refused_before_any_job(folder, monkeypatch):
     change = {"experiments": {"runs": {"exp4": {"devices": 2, "nodes": 2}}}}
     run = snakemake(folder, "results/experiments/exp4/model.safetensors", change=change)
     assert run.returncode and "nodes: a training on several needs --profile profiles/slurm" in run.stdout + run.stderr
+    assert "Select jobs to execute" not in run.stdout + run.stderr
+
+
+def test_more_devices_than_gpus_are_refused_before_any_job(folder, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    change = {"experiments": {"runs": {"exp4": {"devices": 2}}}}
+    run = snakemake(folder, "results/experiments/exp4/model.safetensors", change=change)
+    assert run.returncode and "devices: 2, but there are 1 GPUs to use" in run.stdout + run.stderr
     assert "Select jobs to execute" not in run.stdout + run.stderr
 
 

@@ -5,7 +5,6 @@ import pytest
 
 from hardfold import geometry, scoring, tables
 from hardfold.dataset import Dataset
-from hardfold.folding import nearest
 from hardfold.folding.nearest import copy_nearest, copy_structure
 from hardfold.folding.oracle import choose_with_native
 from hardfold.folding.shuffled import ShuffleError, choose_donors, shuffle_labels, with_structure
@@ -99,7 +98,9 @@ def test_a_copy_without_a_resolved_residue_is_no_copy(real_data, tmp_path, monke
     ids = Dataset(real_data).ids
     audit = [{"chain": id, "nearest_kept": ids[0], "identity_kept": "0.25"} for id in ids]
     tables.write(tmp_path / "audit.tsv", audit, list(audit[0]))
-    monkeypatch.setattr(nearest, "copy_structure", lambda sequence, *_: np.full((len(sequence), 5, 3), np.nan))
+    unresolved = Dataset(real_data)[ids[0]]
+    unresolved.mask[:] = False
+    monkeypatch.setattr(Dataset, "__getitem__", lambda self, id: unresolved)  # what is copied lands on nothing
     copy_nearest(targets=real_data, train=real_data, audit=tmp_path / "audit.tsv", output=tmp_path / "out/rows.tsv")
     table = tables.read(tmp_path / "out/rows.tsv", key="target")
     assert (table["file"] == "").all() and (table["residues"] == "").all()

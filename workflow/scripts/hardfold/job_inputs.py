@@ -58,7 +58,8 @@ def devices_fault(devices: Iterable[int], gpus: int) -> str | None:
     """Why trainings on so many `devices` each cannot run on a machine of `gpus`; None where all can, or where it has no
     GPU, and they run on the CPU."""
     most = max(devices, default=0)
-    return f"devices: {most}, but this machine has {gpus} GPUs" if 0 < gpus < most else None
+    advice = "an empty CUDA_VISIBLE_DEVICES trains on the CPU"
+    return f"devices: {most}, but there are {gpus} GPUs to use ({advice})" if 0 < gpus < most else None
 
 
 def training_resource(experiments: Mapping[str, Mapping], name: str) -> Callable:

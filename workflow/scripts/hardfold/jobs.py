@@ -118,11 +118,11 @@ def claim_gpus(count: int, devices: str = "/dev", folder: str = ".snakemake") ->
 
 
 def gpus(devices: str = "/dev") -> int:
-    """How many GPUs this machine has, or of them CUDA_VISIBLE_DEVICES names where it is set."""
+    """How many GPUs this machine has; of CUDA_VISIBLE_DEVICES, where it is set, the names before an empty one or -1."""
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return len(
-        [*Path(devices).glob("nvidia[0-9]*")] if chosen is None else [name for name in chosen.split(",") if name]
-    )
+    if chosen is None:
+        return len(list(Path(devices).glob("nvidia[0-9]*")))
+    return len(list(itertools.takewhile(lambda name: name.strip() not in ("", "-1"), chosen.split(","))))
 
 
 def quality_note(path: str) -> str:

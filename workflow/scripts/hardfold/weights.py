@@ -23,13 +23,13 @@ class WeightsError(RuntimeError):
 def loading_mb(model: str, folder: Path, cache: Path) -> int:
     """Main memory that loading a model takes beside all else, MB: what is read, and the model in fp32.
 
-    At most three times the files (fp16); of a model that was not fetched yet by its name, or ESMFold's 8.4 and 14.1 GB.
+    At most three times the files (fp16); of a model that was not fetched yet by its name, else three times 8.4 GB.
     """
     if files := local_files(model, folder) or cached_files(model, cache):
         return math.ceil(3 * sum(path.stat().st_size for path in files) / 1e6)
     if size := re.search(r"_(\d+)([MB])(_|\Z)", model):
         return 2 * 4 * int(size[1]) * {"M": 1, "B": 1000}[size[2]]
-    return 22_500
+    return 25_400
 
 
 def in_archive(model: str) -> bool:

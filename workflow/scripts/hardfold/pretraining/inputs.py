@@ -24,5 +24,5 @@ def pretraining_inputs(settings: Mapping) -> dict[str, str]:
 
 
 def recipe_module(kind: str) -> str:
-    """The module that trains a model of this kind."""
+    """The module that trains a model of this kind; `pretraining.train` only chooses between them, and imports both."""
     return "pretraining.folding" if kind == "folding" else "pretraining.language"
