@@ -156,3 +156,17 @@ def test_what_cannot_be_gone_on_from_is_told_and_cleared_away(tmp_path, caplog, 
     assert re.search(r"last\.ckpt cannot be gone on from \(.*\): starting anew", caplog.text)
     assert [file.name for file in folder.iterdir()] == ["config.json"] and resume_point(folder, IDENTITY) is None
     assert "a checkpoint ran code" not in capsys.readouterr().out
+
+
+def test_state_that_cannot_be_removed_is_no_run_of_this_identity(tmp_path, monkeypatch):
+    folder = tmp_path / "state"
+    resume_point(folder, IDENTITY)
+    before = (folder / "config.json").read_text()
+
+    def stuck(*_, **__):
+        raise OSError("stuck")
+
+    monkeypatch.setattr("shutil.rmtree", stuck)
+    with pytest.raises(OSError, match="stuck"):
+        resume_point(folder, {**IDENTITY, "seed": 99})
+    assert (folder / "config.json").read_text() == before

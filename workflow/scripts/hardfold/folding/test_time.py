@@ -189,7 +189,7 @@ def predict_test_time(
     that was cut short goes on. Of `targets` only sequences are read. The adapter starts anew for every target. The
     stem, which is trained, computes in fp32. Raises TooLong, naming a target that does not fit into memory.
     """
-    start, output = time.monotonic(), Path(output)
+    start, output, state = time.monotonic(), Path(output), Path(state)
     seed_everything(seed, threads)
     source, stem_source = verify(weights), verify(language_model)
     dataset = Dataset(targets)
