@@ -231,8 +231,8 @@ def test_nodes_without_slurm_are_refused_before_any_job(folder, monkeypatch):
 
 def test_more_devices_than_gpus_are_refused_before_any_job(folder, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    change = {"experiments": {"runs": {"exp4": {"devices": 2}}}}
-    run = snakemake(folder, "results/experiments/exp4/model.safetensors", change=change)
+    change = {"experiments": {"runs": {"exp1": {"devices": 2}}}}
+    run = snakemake(folder, "results/experiments/exp1/model.safetensors", change=change)
     assert run.returncode and "devices: 2, but there are 1 GPUs to use" in run.stdout + run.stderr
     assert "Select jobs to execute" not in run.stdout + run.stderr
 
