@@ -18,7 +18,7 @@ rule pretraining:
 rule select_pretraining_data:
     input:
         holdouts=expand("results/structures/shards/{shard}.h5", shard=SHARDS),
-        excluded=excluded_files(config["pretraining"]["exclude"]),
+        excluded=lambda wildcards: excluded_files(config["pretraining"]["exclude"]),
     output:
         data=directory("results/pretraining/data"),
         audit="results/pretraining/left_out.tsv",
